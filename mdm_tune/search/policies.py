@@ -11,15 +11,13 @@ import numpy as np
 from mdm_tune.config.file import PolicyKind, SearchConfig
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import quantity
-from mdm_tune.core.seeding import derive_seed
-from mdm_tune.core.types import Direction
 from mdm_tune.evaluation.adaptive import check_adaptive
 from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.evaluation.settings import Policy, Setting
 from mdm_tune.schedules.adaptive_names import KL, AdaptiveName, parse_adaptive
 from mdm_tune.schedules.curves import Beta, parse_schedule
 from mdm_tune.search.ledger import LedgerEntry
-from mdm_tune.search.proposals import propose_point
+from mdm_tune.search.proposals import Space
 from mdm_tune.search.space import given_points
 
 __all__ = ["KL_RANGE", "PlanSpace", "allotted", "check_policies"]
@@ -70,31 +68,27 @@ def check_policies(evaluator: Evaluator, search: SearchConfig, budgets: Sequence
                 raise InputError(f"search.policies: {kind} at {quantity(steps, 'step')}{counts}: {error}") from None
 
 
-@dataclass(frozen=True)
-class PlanSpace:
+@dataclass(frozen=True, kw_only=True)
+class PlanSpace(Space):
     """The adaptive plans of one kind that a search proposes at a budget.
 
     Attributes:
         kind: The kind; not ``counts``.
-        search: The search section of the config, with the trials of this kind.
-        steps: The step budget.
-        seed: Seed of the run.
     """
 
     kind: PolicyKind
-    search: SearchConfig
-    steps: int
-    seed: int
+
+    @property
+    def stream(self) -> str:
+        return f"sampler of {self.kind}"
 
     @property
     def ranges(self) -> Mapping[str, tuple[float, float]]:
-        """The range of each free parameter."""
         if self.kind == "klass":
             return {"kl": KL_RANGE}
         return self.search.space.ranges if FREE[self.kind] else {}
 
-    def plan(self, point: Mapping[str, float]) -> AdaptiveName:
-        """The plan with these parameters, whose value is not known yet."""
+    def policy_at(self, point: Mapping[str, float]) -> AdaptiveName:
         if self.kind == "counts":
             raise AssertionError("counts are no adaptive plan")
         if self.kind == "klass":
@@ -108,7 +102,6 @@ class PlanSpace:
         return replace(named, name=f"{named.name}#{counts_steps}", counts_steps=counts_steps)
 
     def point(self, policy: Policy) -> dict[str, float]:
-        """The free parameters of a plan."""
         assert isinstance(policy, AdaptiveName)
         if self.kind == "klass":
             assert policy.kl is not None
@@ -121,50 +114,19 @@ class PlanSpace:
 
     def unvalued(self, policy: Policy) -> AdaptiveName:
         """A plan as it was proposed, without the value that was found for it."""
-        return self.plan(self.point(policy))
+        return self.policy_at(self.point(policy))
 
     def policy_of(self, entry: LedgerEntry) -> Policy:
-        """The plan of a finished trial, with its value."""
         plan = parse_adaptive(entry.record["policy"])
         assert plan is not None
         return plan
 
     def given(self, points: Sequence[Beta]) -> Sequence[AdaptiveName]:
-        """The proposals that need no sampler, in order; points: those of a guide."""
         if not FREE[self.kind]:
-            return [self.plan({})]
+            return [self.policy_at({})]
         if self.kind == "klass":
             kls = list(KL_POINTS)
             if self.search.strategy in ("qmc", "grid"):
                 kls += np.geomspace(*KL_RANGE, max(0, self.search.trials - len(kls))).tolist()
-            return [self.plan({"kl": kl}) for kl in kls]
-        return [self.plan(beta.parameters) for beta in given_points(self.search, self.seed, self.steps, points)]
-
-    def propose(
-        self,
-        number: int,
-        known: Sequence[tuple[Policy, float]],
-        running: Sequence[Policy],
-        direction: Direction,
-        *,
-        exact: bool,
-    ) -> AdaptiveName:
-        """Propose the plan of a trial.
-
-        Args:
-            number: The trial's number.
-            known: Plans with their values.
-            running: Proposals whose values are not known yet.
-            direction: The metric's direction.
-            exact: Whether values have no noise.
-        """
-        point = propose_point(
-            self.search.strategy,
-            self.ranges,
-            derive_seed(self.seed, f"sampler of {self.kind}", self.steps, number) % 2**32,
-            [(self.point(policy), value) for policy, value in known if np.isfinite(value)],
-            [self.point(policy) for policy in running],
-            direction,
-            exact=exact,
-        )
-        return self.plan(point)
+            return [self.policy_at({"kl": kl}) for kl in kls]
+        return [self.policy_at(beta.parameters) for beta in given_points(self.search, self.seed, self.steps, points)]

@@ -1,4 +1,4 @@
-"""Propose the next trial by Optuna's samplers, which no other module uses; the schedules Beta(a, b) of a search.
+"""Propose the next trial by Optuna's samplers, which no other module uses; the policies of a search.
 
 A proposal is a function of the seed, its number and the given trials, so that a resumed search repeats it. The
 samplers receive an in-memory copy of the trials and have no state of their own.
@@ -7,6 +7,7 @@ samplers receive an in-memory copy of the trials and have no state of their own.
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,18 +22,18 @@ from mdm_tune.schedules.curves import Beta
 from mdm_tune.search.ledger import LedgerEntry
 from mdm_tune.search.space import FILLING, given_points
 
-__all__ = ["BetaSpace", "propose_point"]
+__all__ = ["BetaSpace", "Space", "propose_point"]
 
 Point = Mapping[str, float]  # parameters by name
 Ranges = Mapping[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)
-class BetaSpace:
-    """The schedules Beta(a, b) that a search proposes at a budget.
+class Space(ABC):
+    """The policies that a search proposes at a budget.
 
     Attributes:
-        search: The search section of the config.
+        search: The search section of the config, with the trials of this space.
         steps: The step budget.
         seed: Seed of the run, from which each proposal derives its own.
     """
@@ -42,22 +43,30 @@ class BetaSpace:
     seed: int
 
     @property
+    def stream(self) -> str:
+        """The name under which proposals derive their seeds."""
+        return "sampler"
+
+    @property
+    @abstractmethod
     def ranges(self) -> Ranges:
-        """The range of a and of b."""
-        return self.search.space.ranges
+        """The range of each free parameter."""
 
+    @abstractmethod
     def point(self, policy: Policy) -> dict[str, float]:
-        """a and b of a schedule."""
-        assert isinstance(policy, Beta)
-        return policy.parameters
+        """The free parameters of a policy."""
 
+    @abstractmethod
+    def policy_at(self, point: Point) -> Policy:
+        """The policy with these parameters. An adaptive plan has no value yet."""
+
+    @abstractmethod
     def policy_of(self, entry: LedgerEntry) -> Policy:
-        """The schedule of a finished trial."""
-        return Beta(entry.params["a"], entry.params["b"])
+        """The policy of a finished trial. An adaptive plan has its value."""
 
+    @abstractmethod
     def given(self, points: Sequence[Beta]) -> Sequence[Policy]:
         """The proposals that need no sampler, in order; points: those of a guide."""
-        return given_points(self.search, self.seed, self.steps, points)
 
     def propose(
         self,
@@ -68,11 +77,11 @@ class BetaSpace:
         *,
         exact: bool,
     ) -> Policy:
-        """Propose the schedule of a trial by the sampler of ``search.strategy``.
+        """Propose the policy of a trial by the sampler of ``search.strategy``.
 
         Args:
             number: The trial's number.
-            known: Schedules with their values.
+            known: Policies with their values.
             running: Proposals whose values are not known yet.
             direction: The metric's direction.
             exact: Whether values have no noise.
@@ -80,13 +89,35 @@ class BetaSpace:
         point = propose_point(
             self.search.strategy,
             self.ranges,
-            derive_seed(self.seed, "sampler", self.steps, number) % 2**32,
+            derive_seed(self.seed, self.stream, self.steps, number) % 2**32,
             [(self.point(policy), value) for policy, value in known],
             [self.point(policy) for policy in dict.fromkeys(running)],
             direction,
             exact=exact,
         )
+        return self.policy_at(point)
+
+
+@dataclass(frozen=True)
+class BetaSpace(Space):
+    """The schedules Beta(a, b) that a search proposes at a budget."""
+
+    @property
+    def ranges(self) -> Ranges:
+        return self.search.space.ranges
+
+    def point(self, policy: Policy) -> dict[str, float]:
+        assert isinstance(policy, Beta)
+        return policy.parameters
+
+    def policy_at(self, point: Point) -> Beta:
         return Beta(point["a"], point["b"])
+
+    def policy_of(self, entry: LedgerEntry) -> Beta:
+        return self.policy_at(entry.params)
+
+    def given(self, points: Sequence[Beta]) -> Sequence[Policy]:
+        return given_points(self.search, self.seed, self.steps, points)
 
     def possible_gain(self, known: Sequence[tuple[Policy, float]], direction: Direction) -> float:
         """An upper bound of what further trials could gain: the regret bound of a Gaussian process on the trials.

@@ -11,13 +11,12 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mdm_tune.config.file import SearchConfig
-from mdm_tune.core.types import Direction, sign_of
+from mdm_tune.core.types import sign_of
 from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.evaluation.scores import Cost
 from mdm_tune.evaluation.settings import Key, Policy, Setting
@@ -28,7 +27,7 @@ from mdm_tune.search.events import TrialDone, TrialsProposed, trial_state
 from mdm_tune.search.finalists import Trial
 from mdm_tune.search.ledger import Ledger, LedgerEntry
 from mdm_tune.search.outcomes import Ended, Ending
-from mdm_tune.search.proposals import BetaSpace
+from mdm_tune.search.proposals import BetaSpace, Space
 from mdm_tune.search.scoring import CandidateScore, InTime, least_rows, price_settings, race
 from mdm_tune.search.space import START, Guide, reachable_counts
 from mdm_tune.search.stopping import all_values_equal, settled
@@ -112,35 +111,6 @@ class Prepared:
     def unreachable(self) -> dict[int, str]:
         """Why a policy cannot make the calls of the budget, by the number of its trial."""
         return {number: found.unreachable for number, found in self.matched.items() if found.unreachable is not None}
-
-
-class Space(Protocol):
-    """The policies that a search proposes at a budget, as ``BetaSpace`` and ``PlanSpace`` describe them."""
-
-    @property
-    def search(self) -> SearchConfig: ...
-
-    @property
-    def steps(self) -> int: ...
-
-    @property
-    def ranges(self) -> Mapping[str, tuple[float, float]]: ...
-
-    def point(self, policy: Policy) -> dict[str, float]: ...
-
-    def policy_of(self, entry: LedgerEntry) -> Policy: ...
-
-    def given(self, points: Sequence[Beta]) -> Sequence[Policy]: ...
-
-    def propose(
-        self,
-        number: int,
-        known: Sequence[tuple[Policy, float]],
-        running: Sequence[Policy],
-        direction: Direction,
-        *,
-        exact: bool,
-    ) -> Policy: ...
 
 
 class TrialRunner:
@@ -296,7 +266,7 @@ class TrialRunner:
         """
         if number < len(self.points):
             return self.points[number]
-        known = [(trial.policy, trial.value) for trial in before]
+        known = [(trial.policy, trial.value) for trial in before if trial.unreachable is None]
         return self.space.propose(number, known, earlier, self.evaluator.metric.direction, exact=self.priced)
 
     def _score(

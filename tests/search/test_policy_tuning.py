@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from mdm_tune.search.equal_calls import linear_calls, rows_of_looking
 from mdm_tune.search.ledger import Ledger
 from mdm_tune.search.outcomes import Ended, Ending, Outcome
 from mdm_tune.search.policies import PlanSpace, allotted, check_policies
+from mdm_tune.search.tuning import TrialRunner
 from tests.support.drawn_metrics import DrawnMetric, surprise
 from tests.support.helpers import CountingDenoiser, changed, sampler_of
 from tests.support.laws import dirichlet
@@ -203,7 +205,7 @@ def test_trials_are_shared_equally_by_what_has_something_to_tune(kinds: Any, tri
 
 @pytest.mark.parametrize("kind", KINDS[1:])
 def test_a_proposal_is_a_function_of_seed_number_and_trials(kind: PolicyKind) -> None:
-    space = PlanSpace(kind, changed(SEARCH, trials=12), STEPS, 3)
+    space = PlanSpace(kind=kind, search=changed(SEARCH, trials=12), steps=STEPS, seed=3)
     given = space.given([Beta(0.7, 0.4)])
     assert len(given) == 1 or {plan.value for plan in given} == {None}
     known = [(plan.at(0.5), float(place)) for place, plan in enumerate(given)]
@@ -213,9 +215,12 @@ def test_a_proposal_is_a_function_of_seed_number_and_trials(kind: PolicyKind) ->
     assert first == space.propose(9, known, [], "minimize", exact=False)
     point = space.point(first)
     assert all(low <= point[name] <= high for name, (low, high) in space.ranges.items())
-    assert space.plan(point) == first
-    infinite = [*known, (given[0].at(0.9), float("inf"))]  # a plan that cannot reach the budget teaches nothing
-    assert space.propose(9, infinite, [], "minimize", exact=False) == first
+    assert space.policy_at(point) == first
+    trials: Any = [SimpleNamespace(policy=policy, value=value, unreachable=None) for policy, value in known]
+    trials.append(SimpleNamespace(policy=given[0].at(0.9), value=np.inf, unreachable="cannot make 8 calls"))
+    metric = SimpleNamespace(direction="minimize")
+    runner: Any = SimpleNamespace(points=(), space=space, priced=False, evaluator=SimpleNamespace(metric=metric))
+    assert TrialRunner.propose(runner, 9, trials, []) == first  # a plan that cannot reach the budget teaches nothing
 
 
 def test_policies_that_cannot_be_run_are_refused_before_anything_is_paid_for() -> None:
