@@ -94,8 +94,8 @@ def _counts_of(view: RunView, budget: BudgetView) -> Iterator[Paste]:
         text = f"alphas = [{', '.join(f'{alpha:.6g}' for alpha in budget.alphas)}]"
         yield Paste(place, f"{title}, for ancestral reveal", text)
     else:
-        lines = [f"{name} = {value!r}" for name, value in budget.values.items()]
+        lines = [f"# {budget.kind}", *(f"{name} = {value!r}" for name, value in budget.values.items())]
         if budget.policy:
-            file = f"schedule={view.path!r}, steps={budget.steps}"
-            lines = [f"schedule = {budget.policy!r}", f"mdm_tune.generate(model, tokenizer, prompts, {file})"]
-        yield Paste(place, f"{title}, a policy without fixed counts", "\n".join([f"# {budget.kind}", *lines]))
+            call = f"mdm_tune.generate(model, tokenizer, prompts, schedule={view.path!r}, steps={budget.steps})"
+            lines = [f"# {budget.policy}", call]
+        yield Paste(place, f"{title}, a policy without fixed counts", "\n".join(lines))

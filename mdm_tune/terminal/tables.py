@@ -221,14 +221,14 @@ def headline(result: SearchResult) -> list[str]:
     compared = quantity(len(frontier.pairs), "comparison")
     test = "computed exactly" if result.exact else f"one-sided 95 %, corrected for {compared}"
     margin = f"(margin {100 * frontier.margin:g} %, {test})"
-    best = frontier.headline
+    best, tuned = frontier.headline, "tuned policy" if confidence.policies > 1 else "tuned schedule"
     if best is None:
-        text = "no tuned schedule is shown to be as good as linear at a larger budget"
+        text = f"no {tuned} is shown to be as good as linear at a larger budget"
         if result.saving is Saving.UNTESTED:
-            text = "untested, too few examples: whether a tuned schedule is as good as linear at a larger budget"
+            text = f"untested, too few examples: whether a {tuned} is as good as linear at a larger budget"
         return [*lines, f"{text} {margin}"]
     lines.append(
-        f"at {quantity(best.steps, 'step')} the tuned schedule is no worse than linear at {best.linear_steps}: "
+        f"at {quantity(best.steps, 'step')} the {tuned} is no worse than linear at {best.linear_steps}: "
         f"{best.ratio:.1f} times fewer denoiser calls {margin}"
     )
     if best.linear_too:

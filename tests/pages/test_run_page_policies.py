@@ -81,7 +81,7 @@ def test_a_winner_that_is_another_policy_has_a_sound_page(schedule: dict[str, An
     assert "mdm_tune.generate" not in page.text
     named = {**changes, "policy": "threshold:0.875"}
     page = read_page(checked(made(two_budgets() | {"budgets": [{**BUDGET, **named}]})))
-    assert "schedule = 'threshold:0.875'" in page.text and "policy = schedule.policy(4)" in page.text
+    assert "# threshold:0.875" in page.text and "policy = schedule.policy(4)" in page.text
     assert "mdm_tune.generate(model, tokenizer, prompts, schedule=" in page.text
 
 

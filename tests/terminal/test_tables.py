@@ -131,6 +131,9 @@ def test_the_headline_says_what_is_saved_and_what_it_takes_for_granted() -> None
     also = "  so is linear at 8 steps: the saving is not the schedule's"
     assert headline(search_result(linear_too=True))[2] == also
     assert headline(search_result(flags=["less-diverse:x"]))[2] == "  its samples are flagged: less-diverse:x"
+    several = two_budgets()
+    several["confidence"] = {**several["confidence"], "policies": 3}
+    assert headline(search_result(several))[1] == claim.replace("tuned schedule", "tuned policy")
     none = two_budgets()
     none["frontier"]["headline"] = None
     shown = f"no tuned schedule is shown to be as good as linear at a larger budget {how}"
