@@ -160,7 +160,7 @@ def claims_table(sizes: tuple[int, ...], claims: int) -> str:
             false = 0
             for samples in samples_of(law, name, size, REPEATS):
                 above = samples[shown(samples, law[2], corrected_confidence(claims))[0] > 1e-12]
-                false += sum(differing >= needed for differing, needed in map(differing_of, above))
+                false += sum(differing >= needed for differing, needed in (differing_of(each, None) for each in above))
             cells.append(f"{100 * false / REPEATS:.2f}")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
