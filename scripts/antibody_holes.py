@@ -52,7 +52,7 @@ output: result
 
 def recovery(answer: str, record: Mapping[str, Any]) -> float:
     """The share of a hole that equals the sequence."""
-    hole = record["hole"]
+    hole: str = record["hole"]
     return sum(a == b for a, b in zip(answer, hole, strict=True)) / len(hole)
 
 

@@ -206,7 +206,7 @@ class Judged:
     def alike(self) -> float:
         """Mean identity of two of the recognised."""
         found = [domain for domain in self.domains if domain is not None and domain.score >= RECOGNISED]
-        pairs = np.random.default_rng(0).integers(len(found), size=(PAIRS, 2)) if len(found) > 1 else []
+        pairs: Any = np.random.default_rng(0).integers(len(found), size=(PAIRS, 2)) if len(found) > 1 else []
         return float(np.mean([identity(found[one], found[other]) for one, other in pairs if one != other] or [np.nan]))
 
 

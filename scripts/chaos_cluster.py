@@ -32,7 +32,8 @@ class Nodes:
     def __init__(self, count: int, folder: Path) -> None:
         from ray.cluster_utils import Cluster
 
-        self._cluster, self._folder = Cluster(), folder
+        self._folder = folder
+        self._cluster: Any = Cluster()  # Ray types the head node as None
         for _ in range(count):
             self.add()
 

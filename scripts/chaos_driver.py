@@ -99,7 +99,7 @@ def watch(trace: Trace) -> None:
             trace.tell("filled", key=key(task), phase=phase(task), rows=rows)
             yield answer
 
-    replicas._Replica.send, replicas._Replica._handle_death = given, died  # type: ignore[method-assign]
+    replicas._Replica.send, replicas._Replica._handle_death = given, died  # type: ignore[assignment, method-assign]
     LocalPool.results = dealt  # type: ignore[method-assign]
 
 

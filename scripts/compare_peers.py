@@ -75,7 +75,8 @@ def ours(denoiser: Denoiser, prompt: Tensor, case: Case) -> Tensor:
     """What this package draws with the peer's own counts."""
     length = case["tokens"]
     block = case["block_length"]
-    sampler = Sampler(SamplerConfig(steps=(1,), order=ORDERS[case["rule"]], temperature=0.0, batch=ROWS))
+    order: Any = ORDERS[case["rule"]]
+    sampler = Sampler(SamplerConfig(steps=(1,), order=order, temperature=0.0, batch=ROWS))
     schedule = Linear("llada" if case["peer"] == "llada" else "dream")
     setting = Setting.of(schedule, case["steps"], length, sampler, block_length=block or length)
     hidden = torch.full((len(prompt), length), denoiser.mask_id)
@@ -183,7 +184,8 @@ def dream_tokens(utilities: ModuleType, model: nn.Module, mask_id: int, prompt: 
         max_length=PROMPT + case["tokens"],
         mask_token_id=mask_id,
     )
-    found: Tensor = Sampler(model, shifted=True)._sample(prompt, None, settings, keep, lambda step, x, logits: logits)
+    peer: Any = Sampler(model, shifted=True)  # type: ignore[arg-type]
+    found: Tensor = peer._sample(prompt, None, settings, keep, lambda step, x, logits: logits)
     return found
 
 
@@ -243,7 +245,7 @@ def on_the_llada_model(generate: Any, code: Path) -> bool:
 
         settings = AutoConfig.from_pretrained(folder, trust_remote_code=True)
         torch.manual_seed(0)  # their constructor draws from the global generator
-        made = AutoModel.from_config(settings, trust_remote_code=True)
+        made = AutoModel.from_config(settings, trust_remote_code=True)  # type: ignore[no-untyped-call]
         generator = torch.Generator().manual_seed(0)
         with torch.no_grad():
             for weight in made.parameters():

@@ -15,6 +15,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import mdm_tune
+from mdm_tune.pages.chart_frame import Role
 from mdm_tune.pages.charts import Axis, Counts, Figure, Series, lines, steps
 
 ROOT = Path(__file__).parent.parent
@@ -33,7 +34,8 @@ def counts(result: mdm_tune.ProfileResult) -> Figure:
     """Tokens per step of linear and of the best Beta."""
     schedules = result.profiles[0].budgets[0].schedules
     rows = []
-    for name, label, role in (("linear", "linear", "linear"), ("beta", "tuned", "tuned")):
+    kinds: tuple[tuple[str, str, Role], ...] = (("linear", "linear", "linear"), ("beta", "tuned", "tuned"))
+    for name, label, role in kinds:
         found = schedules[name]
         rows.append(Counts(label, found.plan.counts or (), role=role, note=f"NELBO {found.nelbo.value:.2f}"))
     told = "; ".join(f"{row.name}: {', '.join(map(str, row.counts))}" for row in rows)
@@ -60,7 +62,7 @@ def profile(result: mdm_tune.ProfileResult) -> Figure:
 
 def named() -> Figure:
     """The hand-made schedules as curves."""
-    found = (
+    found: tuple[tuple[str, mdm_tune.Schedule, Role], ...] = (
         ("linear", mdm_tune.Linear(), "linear"),
         ("sine", mdm_tune.Sine(), "other"),
         ("squared-sine", mdm_tune.SquaredSine(), "other"),

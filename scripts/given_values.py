@@ -73,6 +73,7 @@ class GivenFiller:
 
     def __init__(self, rule: Rule, dataset: Dataset, token: Callable[[Setting], int] = lambda setting: 0) -> None:
         self.rule, self.token, self.rows = rule, token, 0
+        self.count: Callable[[int], None] = lambda rows: None
         self.pool = LocalPool(LAW)
         self.example = {
             seed: (use, number)
@@ -82,7 +83,13 @@ class GivenFiller:
 
     def fill_each(self, wanted: Iterable[Rows], sampler: Sampler, on_step: Any = None) -> Iterator[Unmasked]:
         for rows in wanted:
-            yield self.given(rows.settings, rows.start, rows.seeds)
+            found = self.given(rows.settings, rows.start, rows.seeds)
+            self.count(found.denoiser_rows)
+            yield found
+
+    def counted(self, count: Callable[[int], None]) -> GivenFiller:
+        self.count = count
+        return self
 
     def given(self, settings: Sequence[Setting], start: Tensor, seeds: NDArray[np.uint64]) -> Unmasked:
         places = [self.example[seed] for seed in seeds.tolist()]
@@ -145,7 +152,8 @@ class GivenProblem:
         if setting.key == Setting.of(Linear(), setting.steps, LAW.length, SAMPLER).key:
             return base
         own = np.random.default_rng([*address, *map(int, setting.key)])
-        return base + self.draw(own, self.gain(setting.counts or ()), base)
+        found: Values = base + self.draw(own, self.gain(setting.counts or ()), base)
+        return found
 
 
 def gain_of_counts(counts: Sequence[int], peak: float) -> float:
@@ -164,7 +172,8 @@ def log_normal(rng: np.random.Generator, size: int, sigma: float) -> Values:
 
 def heavy(rng: np.random.Generator, gain: float, base: Values) -> Values:
     """One heavy tail: of gains with half of the schedules, of losses with the others."""
-    return gain + rng.choice([-1.0, 1.0]) * log_normal(rng, len(base), 1.5)
+    sign = float(rng.choice([-1.0, 1.0]))
+    return gain + sign * log_normal(rng, len(base), 1.5)
 
 
 def left_skewed(rng: np.random.Generator, gain: float, base: Values) -> Values:
@@ -190,7 +199,8 @@ def normal(rng: np.random.Generator, gain: float, base: Values) -> Values:
 def by_prompt(rng: np.random.Generator, gain: float, base: Values) -> Values:
     """Half of the variance is the prompt's."""
     own = np.repeat(rng.normal(0.0, 1.0, -(-len(base) // ROWS)), ROWS)[: len(base)]
-    return gain + np.sqrt(0.5) * (own + rng.normal(0.0, 1.0, len(base)))
+    found: Values = gain + np.sqrt(0.5) * (own + rng.normal(0.0, 1.0, len(base)))
+    return found
 
 
 def _prompts(size: int) -> tuple[str, ...]:

@@ -20,9 +20,11 @@ from typing import Annotated, Any
 
 import typer
 
-from mdm_tune.cli import AsJson, ConfigFile, OnDevices, Output, Overrides, Quiet, Schedules, Seed, TrustCode, exit_codes
+from mdm_tune.cli import ConfigFile, OnDevices, Output, Overrides, Schedules, Seed, TrustCode
+from mdm_tune.cli_start import AsJson, Quiet
 from mdm_tune.core.permissions import Permissions
 from mdm_tune.terminal.console import Screen
+from mdm_tune.terminal.exit_codes import exit_codes
 
 
 def main(

@@ -29,7 +29,7 @@ from mdm_tune.denoisers.transformer import load_transformer
 from mdm_tune.evaluation import adaptive
 from mdm_tune.evaluation.adaptive import AdaptiveRequest, calibrated
 from mdm_tune.evaluation.evaluator import Evaluator, Measurement
-from mdm_tune.evaluation.settings import Sampler, Setting
+from mdm_tune.evaluation.settings import Key, Sampler, Setting
 from mdm_tune.metrics.agreement import agreement
 from mdm_tune.metrics.answers import AnswerMetric
 from mdm_tune.metrics.quality import ExactMetric, Spelling, divergence
@@ -188,7 +188,7 @@ def task() -> Problem:
 
 def settings_of(problem: Problem) -> dict[str, Setting]:
     """The schedules with different counts, by name."""
-    found: dict[tuple[float, ...], tuple[str, Setting]] = {}
+    found: dict[Key, tuple[str, Setting]] = {}
     betas = {f"beta:{a:.2g},{b:.2g}": Beta(float(a), float(b)) for a in LATTICE for b in LATTICE}
     for name, schedule in [*((name, parse_schedule(name)) for name in NAMED), *betas.items()]:
         setting = problem.evaluator.setting(schedule, problem.steps, name)

@@ -407,7 +407,7 @@ def _dream(utilities: Any, case: Case, asked: Asked) -> Tensor:
         mask_token_id=case.mask_id,
     )
 
-    class Sampler(utilities.DreamGenerationMixin):  # type: ignore[name-defined,misc]
+    class Sampler(utilities.DreamGenerationMixin):  # type: ignore[misc]
         device = torch.device("cpu")
 
         def __call__(self, *given: Any) -> SimpleNamespace:

@@ -72,7 +72,7 @@ def _dream(module: Any, case: Case, asked: Asked) -> Tensor:
         mask_token_id=case.mask_id,
     )
 
-    class Sampler(module.DreamGenerationMixin):  # type: ignore[name-defined,misc]
+    class Sampler(module.DreamGenerationMixin):  # type: ignore[misc]
         device, config = torch.device("cpu"), SimpleNamespace(vocab_size=case.vocabulary)
 
         def __call__(self, *given: Any) -> SimpleNamespace:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -34,7 +37,7 @@ class Network(nn.Module):
         small = width**-0.5
         self.width, self.heads = width, 4
         self.words, self.places = weight(words, width, 1.0), weight(LONGEST, width, 0.5)
-        self.layers = nn.ModuleList(
+        self.layers: Iterable[Any] = nn.ModuleList(
             nn.ParameterDict(
                 {
                     "qkv": weight(3 * width, width, 1.5 * small),
@@ -95,5 +98,5 @@ def train(network: Network, mask_id: int, steps: int, seed: int) -> None:
         logits = network(rows.masked_fill(masked, mask_id), torch.arange(size))
         loss = torch.nn.functional.cross_entropy(logits[masked], rows[masked])
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()

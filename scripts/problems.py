@@ -32,9 +32,10 @@ from mdm_tune.denoisers.law import Law
 from mdm_tune.denoisers.transformer import Transformer, load_transformer
 from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.evaluation.scores import Cost
-from mdm_tune.evaluation.settings import Sampler, Setting
+from mdm_tune.evaluation.settings import Key, Sampler, Setting
 from mdm_tune.metrics.quality import ExactMetric, PathLikelihood, SampleMetric, Spelling
 from mdm_tune.sampling.unmasking import Unmasked
+from mdm_tune.schedules.adaptive_names import AdaptiveName
 from mdm_tune.schedules.counts import beta_grids, counts_of_grids
 from mdm_tune.schedules.curves import Beta, Schedule
 from mdm_tune.schedules.pricing import count_weights
@@ -158,12 +159,12 @@ class Memo(Evaluator):
 class Replay(Memo):
     """Scores from a table (examples,) per count vector; schedules stand for their nearest lattice point."""
 
-    table: dict[tuple[float, ...], Values] = field(default_factory=dict)
+    table: dict[Key, Values] = field(default_factory=dict)
 
-    def setting(self, schedule: Schedule, steps: int, label: str | None = None) -> Setting:
+    def setting(self, schedule: Schedule | AdaptiveName, steps: int, label: str | None = None) -> Setting:
         return super().setting(on_lattice(schedule), steps, label)
 
-    def beta_keys(self, a: Values, b: Values, steps: int) -> set[tuple[float, ...]]:
+    def beta_keys(self, a: Values, b: Values, steps: int) -> set[Key]:
         a, b = nearest(np.stack([a, b], axis=1)).T
         return super().beta_keys(a, b, steps)
 
@@ -171,14 +172,15 @@ class Replay(Memo):
         yield self.table[setting.key][first:stop]
 
 
-def on_lattice(schedule: Schedule) -> Schedule:
+def on_lattice(schedule: Schedule | AdaptiveName) -> Schedule | AdaptiveName:
     """The drawn point next to a Beta: of the lattice, or of the paper's grid, which holds linear and squared-sine."""
     return Beta(*nearest(np.array([[schedule.a, schedule.b]]))[0].tolist()) if isinstance(schedule, Beta) else schedule
 
 
 def nearest(points: Values) -> Values:
     """The drawn points (n, 2) next to points (n, 2), in log a and log b."""
-    return DRAWN[KDTree(np.log(DRAWN)).query(np.log(points))[1]]
+    found: Values = DRAWN[KDTree(np.log(DRAWN)).query(np.log(points))[1]]
+    return found
 
 
 def law_problem(
@@ -196,7 +198,7 @@ def law_problem(
     sizes: dict[Use, int] = {"tune": tune, "choose": 8, "report": 8}
 
     def make(seed: int) -> Memo:
-        return Memo(law, law.length, sampler, metric, law_dataset(law, sizes, 1000 + seed))
+        return Memo(law, law.length, sampler, metric, law_dataset(law, sizes, 1000 + seed))  # type: ignore[arg-type]
 
     judge = make(0)
     axis = np.geomspace(*BOX, SCAN)
@@ -268,7 +270,8 @@ class Bf16(torch.nn.Module):
 
     def __call__(self, tokens: Tensor, wanted: Tensor) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
-            return self.model(tokens, wanted)
+            found: Tensor = self.model(tokens, wanted)
+        return found
 
 
 def text(order: Any, metric: str, work: Path) -> Problem:

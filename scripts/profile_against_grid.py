@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 from mdm_tune.commands.evaluate import evaluate
 from mdm_tune.commands.events import RunEvent
@@ -57,20 +56,24 @@ def by_grid(folder: Path) -> tuple[str, int, int, float]:
     return Beta(**best.params).name, len(fresh), sum(cost[0] for cost in costs), sum(cost[2] for cost in costs)
 
 
-def scores(folder: Path, metric: str, names: list[str]) -> tuple[dict[str, Estimate], dict[str, Any]]:
+def scores(
+    folder: Path, metric: str, names: list[str]
+) -> tuple[dict[str, Estimate], dict[str, tuple[float, float, float] | None]]:
     """Per schedule its row of `evaluate`, and its difference to the grid's winner."""
     found = evaluate(
         config(folder, f"objective.metric={metric}"), names, [STEPS], differences=False, notify=lambda event: None
     )
     rows = {row.schedule: row.estimate for row in found.rows}
-    against = {names[0]: None}
+    against: dict[str, tuple[float, float, float] | None] = {names[0]: None}
     for pair in found.comparisons:
         if (more := pair.minus(names[0])) is not None and more[1].ci is not None:
             against[more[0]] = (more[1].value, *more[1].ci)
     return rows, against
 
 
-def cell(value: float, low: float, high: float, digits: int, sign: str = "") -> str:
+def cell(interval: tuple[float, float, float], digits: int, sign: str = "") -> str:
+    """A value with the ends of its interval."""
+    value, low, high = interval
     return f"{value:{sign}.{digits}f} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
 
 
@@ -104,9 +107,10 @@ def main() -> None:
         shown = name if not name.startswith("beta:") else "({:.3g}, {:.3g})".format(*map(float, name[5:].split(",")))
         cells = [labels.get(name, "nobody"), shown, f"{rows:,}", f"{seconds:,.0f}"]
         for found, against, digits in ((spelling, more_spelling, 3), (nelbo, more_nelbo, 2)):
-            cells.append(cell(found[name].value, *found[name].ci, digits))
-            other = against[name]
-            cells.append("" if other is None else cell(*other, digits, "+") if any(other) else "same counts")
+            estimate, other = found[name], against[name]
+            assert estimate.ci is not None  # both metrics score examples
+            cells.append(cell((estimate.value, *estimate.ci), digits))
+            cells.append("" if other is None else cell(other, digits, "+") if any(other) else "same counts")
         lines.append("| " + " | ".join(cells) + " |")
     options.output.write_text("\n".join(lines) + "\n", "utf-8")
 

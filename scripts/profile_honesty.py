@@ -33,7 +33,9 @@ TRUE, ENTROPY = LAW.profile(), LAW.entropy()
 EXAMPLES, BUDGETS = (8, 32, 128, 512), (8, 16)
 AXIS = np.geomspace(0.1, 10.0, 128)
 BOX = np.stack(np.meshgrid(AXIS, AXIS), axis=-1).reshape(-1, 2)
-BETAS = {k: np.unique(counts_of_grids(beta_grids(*BOX.T, k), LENGTH, "one-per-step"), axis=0) for k in BUDGETS}
+BETAS = {
+    k: np.unique(counts_of_grids(beta_grids(BOX[:, 0], BOX[:, 1], k), LENGTH, "one-per-step"), axis=0) for k in BUDGETS
+}
 
 
 def chosen(profile: Profile, steps: int) -> tuple[Floats, Floats]:
@@ -53,7 +55,8 @@ def drawn(examples: int, seed: int) -> Profile:
 
 def said(profile: Profile, steps: int) -> dict[str, float]:
     """One profile at one budget: what it says, and whether that is true."""
-    count, by_example, found = len(profile.values), profile.by_example, {}
+    count, by_example = len(profile.values), profile.by_example
+    found: dict[str, float] = {}
     beta, best = chosen(profile, steps)
     held_beta, held_best = np.empty(count), np.empty(count)
     for part in range(FOLDS):
@@ -62,7 +65,7 @@ def said(profile: Profile, steps: int) -> dict[str, float]:
         held_beta[rows], held_best[rows] = by_example[rows] @ one, by_example[rows] @ two
     kept = best if clearly_above(profile, held_beta - held_best) else beta
     linear = count_weights(to_counts(Linear(), steps, LENGTH), LENGTH)
-    truth = {"beta": beta @ TRUE, "optimum": best @ TRUE, "kept": kept @ TRUE}
+    truth = {"beta": float(beta @ TRUE), "optimum": float(best @ TRUE), "kept": float(kept @ TRUE)}
     found["true gap"] = truth["beta"] - truth["optimum"]
     found["gap on the curve"] = float((beta - best) @ profile.monotone)
     found["gap held out"] = float((held_beta - held_best).mean())
@@ -72,9 +75,9 @@ def said(profile: Profile, steps: int) -> dict[str, float]:
     reach = float(t.ppf(0.975, count - 1)) / np.sqrt(count)
     for name, values, exact in (
         ("price of the best Beta", held_beta, truth["beta"]),
-        ("gain of the best Beta", held_beta - by_example @ linear, truth["beta"] - linear @ TRUE),
+        ("gain of the best Beta", held_beta - by_example @ linear, truth["beta"] - float(linear @ TRUE)),
     ):
-        found[name] = abs(values.mean() - exact) <= reach * values.std(ddof=1)
+        found[name] = float(abs(values.mean() - exact) <= reach * values.std(ddof=1))
     return found
 
 

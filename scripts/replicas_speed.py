@@ -181,6 +181,7 @@ def main() -> None:
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"  # replicas inherit it and take no more
     devices, folder = parse_devices(f"cpu:{options.replicas}"), bundled(options.model)
+    assert isinstance(devices, tuple)
     with local_ray(1 + len(devices)):  # one Ray for all that is compared
         lines = speeds(folder, devices, options) if options.repeats else []
         if lines:

@@ -105,7 +105,7 @@ def _lost(name: str) -> str:
     """The last cell of a format's row in docs/export.md."""
     page = (ROOT / "docs" / "export.md").read_text("utf-8")
     (row,) = re.findall(rf"^\| `{re.escape(name)}` \|.*\|$", page, flags=re.MULTILINE)
-    return row.strip("|").rpartition("|")[2].strip()
+    return str(row).strip("|").rpartition("|")[2].strip()
 
 
 INSERTS: Mapping[str, Callable[[str], str]] = {"family": family, "export": export}

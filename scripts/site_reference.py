@@ -97,8 +97,8 @@ def type_of(part: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
         if pair:
             return f"list of {len(pair)}: {type_of(pair[0], definitions)}"
         return f"list of {type_of(part.get('items', {}), definitions)}"
-    names = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false"}
-    return names.get(kind, {"object": "mapping", "null": "`null`"}.get(kind, kind))
+    kinds = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false"}
+    return str(kinds.get(kind, {"object": "mapping", "null": "`null`"}.get(kind, kind)))
 
 
 def settings_table(section: Mapping[str, Any], definitions: Mapping[str, Any]) -> list[str]:

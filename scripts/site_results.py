@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parent.parent / "mdm_tune"
 
 def classes() -> dict[str, ast.ClassDef]:
     """The classes of the package by name, from their source."""
-    found = {}
+    found: dict[str, ast.ClassDef] = {}
     for path in PACKAGE.rglob("*.py"):
         for node in ast.parse(path.read_text("utf-8")).body:
             if isinstance(node, ast.ClassDef):

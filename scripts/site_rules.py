@@ -9,7 +9,8 @@ from pydantic import AfterValidator, PlainValidator
 from pydantic.fields import FieldInfo
 
 from mdm_tune.config.models import Section
-from mdm_tune.config.validators import COLDEST, HOTTEST, LARGEST, SMALLEST
+from mdm_tune.config.validators import COLDEST, HOTTEST
+from mdm_tune.schedules.curves import LARGEST, SMALLEST
 
 __all__ = ["ASKED", "rules_of", "sections_by_name", "validator_rules", "validators_of"]
 

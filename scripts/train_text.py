@@ -103,7 +103,7 @@ def train(args: argparse.Namespace, plays: dict[str, str]) -> None:
     model = Transformer(CONFIG)
     optimisers = optimizers(model)
     peaks = [o.param_groups[0]["lr"] for o in optimisers]
-    state = {"step": 0, "seconds": 0.0, "curve": []}
+    state: dict[str, Any] = {"step": 0, "seconds": 0.0, "curve": []}
     saved = args.work / "state.pt"
     if saved.is_file():
         state = torch.load(saved, weights_only=True)
@@ -111,7 +111,7 @@ def train(args: argparse.Namespace, plays: dict[str, str]) -> None:
         for optimiser, values in zip(optimisers, state.pop("optimisers"), strict=True):
             optimiser.load_state_dict(values)
     args.work.mkdir(parents=True, exist_ok=True)
-    run = torch.compile(model) if args.compile else model
+    run: Any = torch.compile(model) if args.compile else model
     mark = time.monotonic()
     while state["step"] < args.steps:
         step = state["step"]

@@ -30,7 +30,7 @@ from rows_to_optimum import PROFILED, Way, profile, search
 from mdm_tune.core.seeding import derive_seed
 from mdm_tune.datasets.splits import Use, law_dataset
 from mdm_tune.evaluation.evaluator import Evaluator
-from mdm_tune.evaluation.settings import Setting
+from mdm_tune.evaluation.settings import Key, Setting
 from mdm_tune.schedules.counts import beta_grids, counts_of_grids
 from mdm_tune.schedules.curves import Beta, Linear, SquaredSine
 from mdm_tune.schedules.pricing import count_weights
@@ -60,7 +60,6 @@ TABLES = {
     },
 }
 Floats = NDArray[np.float64]
-Key = tuple[float, ...]
 Found = dict[str, float]
 
 
@@ -94,7 +93,8 @@ class Losses:
         """The values (examples,) that the sampler gives to these counts."""
         stops = np.cumsum(np.array(key, dtype=np.int64))
         starts = np.concatenate([[0], stops[:-1]])
-        return (self.sums[:, starts, stops] - self.sums[:, starts, starts]).sum(1)
+        found: Floats = (self.sums[:, starts, stops] - self.sums[:, starts, starts]).sum(1)
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +117,8 @@ class Bench:
         if not torch.equal(self.scored.split("tune").originals, self.model.split("tune").originals):
             raise SystemExit("the tune examples are not those of docs/rows.md; the data set of a law has changed")
         grid = np.stack(np.meshgrid(GRID, GRID), axis=-1).reshape(-1, 2)
-        self.rows = round(SHARE * EXAMPLES * sum(map(len, self.model.beta_keys(*grid.T, problem.steps))))
+        keys = self.model.beta_keys(grid[:, 0], grid[:, 1], problem.steps)
+        self.rows = round(SHARE * EXAMPLES * sum(map(len, keys)))
 
     @cached_property
     def tune(self) -> Losses:
@@ -254,7 +255,7 @@ def noise(bench: Bench, one: Key, other: Key) -> float:
     """The standard error of the difference of two schedules on the tune examples, relative to the other's KL."""
     law: Any = bench.model.denoiser
     kl = float(count_weights([int(each) for each in other], bench.model.length) @ law.profile()) - law.entropy()
-    return float((bench.tune.of(one) - bench.tune.of(other)).std(ddof=1)) / EXAMPLES**0.5 / kl
+    return float((bench.tune.of(one) - bench.tune.of(other)).std(ddof=1) / EXAMPLES**0.5 / kl)
 
 
 def unsearched(bench: Bench, keys: Sequence[Key]) -> dict[str, Found]:
@@ -262,7 +263,7 @@ def unsearched(bench: Bench, keys: Sequence[Key]) -> dict[str, Found]:
     (few, spent), (dense, dear), steps = bench.few, bench.dense, bench.problem.steps
     scanned, true = best(keys, lambda key: float(bench.tune.of(key).mean())), best(keys, bench.regret)
     alone = {name: bench.model.setting(each[0], steps).key for name, each in (("few", few), ("all", dense))}
-    rows = {"search": bench.rows, "few": spent, "all": dear, "box": len(keys), "vector": steps * EXAMPLES}
+    rows: Found = {"search": bench.rows, "few": spent, "all": dear, "box": len(keys), "vector": steps * EXAMPLES}
     return {
         "alone": {name: bench.regret(key) for name, key in (alone | {"scan": scanned}).items()},
         "rows": rows,
