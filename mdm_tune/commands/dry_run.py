@@ -13,6 +13,7 @@ from typing import get_args
 from mdm_tune.commands.events import Notify, Warnings, as_notes, report_budgets, report_loaded
 from mdm_tune.commands.occupancy import busy_record, waiting_factor
 from mdm_tune.commands.progress import Following, Stage, Stages
+from mdm_tune.commands.search_frontier import few_for_frontier
 from mdm_tune.commands.timing import Speed, comparison_overhead, speed_of, trial_overhead
 from mdm_tune.commands.trackers import check_installed
 from mdm_tune.config.file import Config
@@ -30,7 +31,7 @@ from mdm_tune.run.dry_run_records import (
     total_of,
 )
 from mdm_tune.run.folder import RunFolder
-from mdm_tune.run.own_answers import own_rows, own_uses, with_own_answers
+from mdm_tune.run.own_answers import one_token_rows, own_uses, with_own_answers
 from mdm_tune.run.profiles import Profiles, ProfileUse, profile_rows, profiles_of
 from mdm_tune.run.search_limits import most_scored, phase_rows, pilot_rows, trial_weight
 from mdm_tune.sampling.devices import Devices, device_names
@@ -85,6 +86,8 @@ def dry_run(
         warned = Warnings(following := Following(notify))
         report_loaded(run, warned)
         report_budgets(run, warned)
+        for warning in few_for_frontier(run):
+            warned(warning)
         following.begin(Stages([Stage(text) for text in STAGES]), run)
         if isinstance(run.evaluator.pool, Replicas):
             run.evaluator.pool.wait_until_ready()
@@ -186,7 +189,7 @@ def _phases(run: Run, spent: Cost, outlooks: Sequence[BudgetOutlook] = ()) -> li
         rows = forwards * phase_rows(run, use, count * (trial_weight(run) if use == "tune" else 1.0), budgets)
         rows += forwards * phase_rows(run, use, 1, same, reference=False) if use == "report" else 0
         if use == "report" and settings.frontier and not evaluator.exact:  # one token per step
-            rows += forwards * int(evaluator.split(use).hidden.sum())
+            rows += one_token_rows(run, [use])
         if free or (use == "tune" and settings.rows is not None):
             allowed = 0 if free else (settings.rows or 0) * len(budgets) * len(evaluator.block_lengths)
             rows = min(rows, allowed + (forwards * pilot_rows(run, budgets) if use == "tune" else 0))
@@ -225,7 +228,7 @@ def _own_answers_phase(run: Run, spent: Cost) -> PhaseRecord:
     """The cost of the model's own answers."""
     total = Cost()
     for use in own_uses(run):
-        rows, (_, width) = own_rows(run, [use]), _forwards_and_tokens(run, use)
+        rows, (_, width) = one_token_rows(run, [use]), _forwards_and_tokens(run, use)
         total += Cost(rows, round(rows * width), _seconds(rows * width, spent))
     return PhaseRecord(phase="own answers", schedules=1, cost=total, memory_bytes=_peak_memory())
 

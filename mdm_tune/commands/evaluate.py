@@ -9,6 +9,7 @@ from itertools import product
 
 from mdm_tune.commands.events import Notify, SettingScored, Warnings, as_notes, memory_notes, report_loaded
 from mdm_tune.commands.frontier import (
+    few_for_ties,
     frontier_record,
     more_calls,
     reference_note,
@@ -32,7 +33,8 @@ from mdm_tune.run.description import RunDescription
 from mdm_tune.run.evaluate_records import ComparisonRecord, EvaluateResult, RowRecord
 from mdm_tune.run.example_records import ExampleRecord, difference_records, example_records, reported_records
 from mdm_tune.run.folder import RunFolder
-from mdm_tune.run.own_answers import own_rows, with_own_answers
+from mdm_tune.run.frontier_records import policy_of
+from mdm_tune.run.own_answers import one_token_rows, with_own_answers
 from mdm_tune.run.page_records import SamplePair, sample_pairs
 from mdm_tune.run.profiles import Profiles, optimum_of, profiles_of
 from mdm_tune.run.schedule_names import settings_of
@@ -125,6 +127,10 @@ def _evaluate(
     reference = reference_setting(run, settings, partial(_setting_at, single, profiles), asked=frontier)
     if reference is not None and frontier:
         notify(reference_note(reference, reference_rows(run, reference, settings)))
+        kinds = {(plan.kind, plan.schedule, plan.kl) for plan in adaptive}
+        policies = len({policy_of(setting) for setting in settings}) + len(kinds) * len(profiles)
+        for note in few_for_ties(run, policies, len(budgets)):
+            notify(note)
     extra = reference if reference is not None and reference.key not in {setting.key for setting in settings} else None
     folder.open()
     folder.write_moment(run.model.clock)
@@ -175,7 +181,7 @@ def _stages(
         ]
     if reference is not None:
         stages.append(Stage("scoring one token per step", reference_rows(run, reference, settings)))
-    own = [] if run.own is None else [Stage("drawing the model's own answers", own_rows(run, ["report"]))]
+    own = [] if run.own is None else [Stage("drawing the model's own answers", one_token_rows(run, ["report"]))]
     return Stages([*own, *stages])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -14,13 +15,19 @@ from mdm_tune.evaluation.filling import CodeFiller
 from mdm_tune.evaluation.parallelism import Measured, filled_tokens
 from mdm_tune.evaluation.scores import Cost, Scores
 from mdm_tune.evaluation.settings import Setting
+from mdm_tune.metrics.quality import ExactMetric
 from mdm_tune.run.build import Run
 from mdm_tune.run.frontier_records import Point, PolicyFrontierRecord
+from mdm_tune.run.own_answers import one_token_rows
 from mdm_tune.schedules.equal_cost import equal_cost
+from mdm_tune.search.cheapest import first_level
 from mdm_tune.search.comparing import compared_diversity
 from mdm_tune.search.gains import Loss
+from mdm_tune.search.power import independent_of
+from mdm_tune.search.rare_losses import examples_for_ties, margin_of_ties
 
 __all__ = [
+    "few_for_ties",
     "frontier_record",
     "more_calls",
     "reference_note",
@@ -67,14 +74,45 @@ def reference_rows(run: Run, reference: Setting, settings: Sequence[Setting]) ->
     evaluator = run.evaluator
     if evaluator.exact or any(setting.key == reference.key for setting in settings):
         return 0
-    forwards: int = getattr(evaluator.denoiser, "forwards", 1)
-    return forwards * int(evaluator.split("report").hidden.sum())
+    return one_token_rows(run, ["report"])
 
 
 def reference_note(reference: Setting, rows: int) -> Note:
     """Announces the cost of the reference."""
     cost = f"at most {quantity(rows, 'denoiser row')} more" if rows else "at no further cost"
     return Note(f"the frontier also measures linear at {quantity(reference.steps, 'step')}, one token per step: {cost}")
+
+
+def few_for_ties(run: Run, policies: int, points: int) -> Iterator[Note]:
+    """A warning, before anything is paid for, that the report split is too small for the margin.
+
+    Policies that often give the answers of one token per step are what the frontier looks for. The warning says how
+    many examples the test needs for one whose values are all equal. It concerns metrics whose values have bounds. For
+    others the numbers of examples depend on values that are not known yet.
+
+    Args:
+        run: The run.
+        policies: The number of policies.
+        points: The points of each.
+    """
+    evaluator, share = run.evaluator, run.config.search.margin
+    bounds = None if isinstance(evaluator.metric, ExactMetric) else evaluator.metric.bounds
+    if bounds is None or policies < 1 or points < 1:
+        return
+    level, report = first_level(policies, points), evaluator.split("report")
+    have, needed = independent_of(report), examples_for_ties(bounds, share, level)
+    if have >= needed:
+        return
+    compared = "1 policy" if policies == 1 else f"{policies} policies"
+    unit = "example" if have == len(report.ids) else "group"
+    least = margin_of_ties(have, bounds, level)
+    wider = f", or a margin of {math.ceil(1000 * least) / 1000:g} (search.margin)" if least is not None else ""
+    yield Note(
+        f"with {quantity(have, f'report {unit}')} the frontier cannot show that a policy which always equals one token "
+        f"per step is within {100 * share:g} % of it, only that a policy is better: this needs {needed} for {compared}",
+        "few-for-margin",
+        f"take {quantity(needed, unit)} (dataset.report){wider}",
+    )
 
 
 def frontier_record(

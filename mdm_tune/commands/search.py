@@ -26,7 +26,7 @@ from mdm_tune.commands.profile import profile_notes, winner_notes
 from mdm_tune.commands.progress import Following
 from mdm_tune.commands.report_page import write_page
 from mdm_tune.commands.report_reading import PAGE
-from mdm_tune.commands.search_frontier import frontier_of_search
+from mdm_tune.commands.search_frontier import few_for_frontier, frontier_of_search
 from mdm_tune.commands.search_plan import SearchPlan
 from mdm_tune.commands.tracking import Tracking
 from mdm_tune.config.file import Config, resolved, to_yaml
@@ -41,7 +41,7 @@ from mdm_tune.run.example_records import example_records, reported_records
 from mdm_tune.run.flat_records import flat_of
 from mdm_tune.run.folder import RunFolder, versions
 from mdm_tune.run.frontier_records import PolicyFrontierRecord
-from mdm_tune.run.own_answers import own_rows, own_uses, prepare_own_answers, with_own_answers
+from mdm_tune.run.own_answers import one_token_rows, own_uses, prepare_own_answers, with_own_answers
 from mdm_tune.run.profiles import Profiles, ProfileUse, profile_rows, profiles_of
 from mdm_tune.run.schedule_records import ScheduleFileRecord
 from mdm_tune.run.search_details import detailed_result
@@ -120,6 +120,8 @@ def search(
         report_loaded(run, notify)
         report_budgets(run, notify)
         check_policies(run.evaluator, config.search, config.sampler.steps)
+        for warning in few_for_frontier(run):
+            notify(warning)
         # Wrong input is reported first, so that the user does not add --resume only to get another error.
         if folder.holds_search and not (resume or overwrite):
             search_state.refuse_second(take_over=take_over)  # it may have begun while the model was loaded
@@ -193,7 +195,7 @@ def _plan(run: Run, folder: RunFolder) -> SearchPlan:
     if profiles.uses and profiles.measured and not folder.has(folder.profile("tune", profiles.suffix)):
         sizes = run.evaluator.block_lengths
         rows = sum(profile_rows(run, use, size) for size in sizes for use in profiles.uses.splits)
-    return SearchPlan(run, rows, own_rows(run, own_uses(run)))
+    return SearchPlan(run, rows, one_token_rows(run, own_uses(run)))
 
 
 def _restore_moment(folder: RunFolder, search_state: SearchState) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from mdm_tune.commands.events import Note
-from mdm_tune.commands.frontier import frontier_record, reference_note, reference_rows, reference_setting
+from mdm_tune.commands.frontier import few_for_ties, frontier_record, reference_note, reference_rows, reference_setting
 from mdm_tune.evaluation.scores import Cost, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.build import Run
@@ -15,7 +15,15 @@ from mdm_tune.search.confirmation import Budget
 from mdm_tune.search.events import Comparison
 from mdm_tune.search.stored_scores import StoredScores
 
-__all__ = ["frontier_of_search"]
+__all__ = ["few_for_frontier", "frontier_of_search"]
+
+
+def few_for_frontier(run: Run) -> Iterator[Note]:
+    """A warning that the report split is too small for the frontier of a search, see ``few_for_ties``."""
+    settings = run.config.search
+    if settings.frontier:
+        kinds = len({"linear", *settings.baselines}) + len(settings.policies)
+        yield from few_for_ties(run, kinds, len(run.config.sampler.steps))
 
 
 def frontier_of_search(

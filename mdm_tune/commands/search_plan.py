@@ -12,6 +12,7 @@ from mdm_tune.config.validators import OPTIMUM
 from mdm_tune.core.messages import quantity
 from mdm_tune.datasets.splits import Use
 from mdm_tune.run.build import Run
+from mdm_tune.run.own_answers import one_token_rows
 from mdm_tune.schedules.curves import parse_schedule
 from mdm_tune.search.budget import PILOT, reference_of
 from mdm_tune.search.equal_calls import rows_of_looking
@@ -338,8 +339,7 @@ class SearchPlan:
         drawn = reference is not None and reference[0].steps == longest and reference[1] == len(hidden)
         if drawn or longest in self.budgets:
             return 0.0
-        forwards: int = getattr(evaluator.denoiser, "forwards", 1)
-        return float(forwards * hidden.sum())
+        return float(one_token_rows(self.run, ["report"]))
 
     def _named(self, steps: int) -> int:
         """The baselines of a budget that have different counts."""

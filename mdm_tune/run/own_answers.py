@@ -12,7 +12,7 @@ from mdm_tune.evaluation.own_answers import Keep, OwnAnswers, own_task
 from mdm_tune.run.build import Run
 from mdm_tune.run.folder import RunFolder, versions
 
-__all__ = ["own_rows", "own_uses", "prepare_own_answers", "with_own_answers"]
+__all__ = ["one_token_rows", "own_uses", "prepare_own_answers", "with_own_answers"]
 
 FORMAT = "mdm-tune-own-answers-1"
 Record = dict[str, Any]
@@ -62,8 +62,8 @@ def prepare_own_answers(run: Run) -> None:
         run.own.of(run.evaluator.split(use))
 
 
-def own_rows(run: Run, uses: Sequence[Use]) -> int:
-    """The denoiser rows of the model's own answers on splits."""
+def one_token_rows(run: Run, uses: Sequence[Use]) -> int:
+    """The denoiser rows of filling splits with one token per step, as the model's own answers are drawn."""
     forwards: int = getattr(run.evaluator.denoiser, "forwards", 1)
     return forwards * sum(int(run.evaluator.split(use).hidden.sum()) for use in uses)
 

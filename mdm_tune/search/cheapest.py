@@ -14,7 +14,7 @@ from mdm_tune.core.types import Direction
 from mdm_tune.evaluation.scores import Scores
 from mdm_tune.search.gains import NoWorse, no_worse
 
-__all__ = ["Cheapest", "Tested", "cheapest_of", "same_measurement", "shown_in_sequence"]
+__all__ = ["Cheapest", "Tested", "cheapest_of", "first_level", "same_measurement", "shown_in_sequence"]
 
 LEVEL = round(1 - CONFIDENCE, 12)  # the probability of a false claim, for all tests together
 ROUNDING = 1e-12
@@ -155,6 +155,16 @@ def shown_in_sequence(sequences: Sequence[Sequence[T]], test: Callable[[T, float
                 weights, passed = _without(place, weights, passed)
                 break
     return rejected
+
+
+def first_level(policies: int, points: int) -> float:
+    """The largest level at which ``cheapest_of`` tests before a point is shown.
+
+    Args:
+        policies: The number of policies, at least 1.
+        points: The points of each, at least 1.
+    """
+    return LEVEL * float(_graph([points] * policies)[0].max())
 
 
 def _graph(lengths: Sequence[int]) -> tuple[Values, Values]:

@@ -25,7 +25,7 @@ from mdm_tune.core.statistics import (
 from mdm_tune.core.types import Direction, sign_of
 from mdm_tune.evaluation.scores import Scores, paired_difference
 from mdm_tune.search.outcomes import Outcome
-from mdm_tune.search.rare_losses import seldom_worse
+from mdm_tune.search.rare_losses import seldom_worse, worst_surplus
 
 __all__ = [
     "MANY",
@@ -271,6 +271,7 @@ def no_worse(scores: Scores, other: Scores, direction: Direction, share: float, 
         return NoWorse(difference=difference, bound=None, margin=margin, holds=difference >= -margin - ROUNDING)
     gains = sign * (scores.values - other.values)
     surplus = gains + share * np.sign(other.estimate.value) * other.values
+    worst = None if scores.bounds is None else worst_surplus(scores.bounds, share)
     interval = estimate(surplus, 1 - 2 * level, groups=scores.groups).ci
     if interval is None:
         return NoWorse(difference=difference, bound=None, margin=margin, holds=False)
@@ -279,17 +280,8 @@ def no_worse(scores: Scores, other: Scores, direction: Direction, share: float, 
         difference=difference,
         bound=interval[0] - margin,
         margin=margin,
-        holds=interval[0] > ROUNDING
-        and (differing >= needed or seldom_worse(surplus, _worst(scores, share), level, scores.groups)),
+        holds=interval[0] > ROUNDING and (differing >= needed or seldom_worse(surplus, worst, level, scores.groups)),
     )
-
-
-def _worst(scores: Scores, share: float) -> float | None:
-    """How far the surplus of ``no_worse`` may lie below 0 on one example; None if values have no bounds."""
-    if scores.bounds is None:
-        return None
-    low, high = scores.bounds
-    return high - low + share * max(abs(low), abs(high)) * (low < 0)
 
 
 @dataclass(frozen=True)

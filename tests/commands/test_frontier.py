@@ -76,6 +76,27 @@ def test_it_is_free_where_one_token_per_step_is_compared_anyway(tmp_path: Path) 
     assert "one token per step: at no further cost" in said and twice["denoiser_rows"] == found["denoiser_rows"]
 
 
+def test_a_report_split_too_small_for_the_margin_is_named_before_anything_is_paid(tmp_path: Path) -> None:
+    """For one policy of one point, the test itself needs 358 equal answers at 1 %, and 71 at 5 % (docs/frontier.md)."""
+    command = ("evaluate", "configs/arithmetic.yaml", "--frontier", "--schedule", "linear", "--steps", "32", "--json")
+    sizes = ("--set", "dataset={type: jsonl, path: 'package:arithmetic', prompt: prompt, answer: answer, ")
+    few = f"{sizes[1]}generation_length: 32, tune: 10, choose: 10, report: 12}}"
+    result = call(*command, sizes[0], few, "--output", str(tmp_path / "run"))
+    said = re.sub(r"\s+", " ", result.stderr)
+    assert (
+        "with 12 report examples the frontier cannot show that a policy which always equals one token per step is "
+        "within 1 % of it, only that a policy is better: this needs 358 for 1 policy; take 358 examples "
+        "(dataset.report), or a margin of " in said
+    )
+    (warning,) = json.loads(result.stdout)["warnings"]
+    assert warning["code"] == "few-for-margin"
+    search = ("search", "configs/arithmetic.yaml", "--set", "search.frontier=true", "--dry-run", "--json")
+    priced = call(*search, sizes[0], few, "--set", "sampler.steps=[4,8]", "--set", "search.policies=[counts,klass]")
+    assert "this needs 632 for 6 policies" in re.sub(r"\s+", " ", priced.stderr)
+    enough = call(*command, sizes[0], few, "--set", "search.margin=0.9", "--output", str(tmp_path / "enough"))
+    assert json.loads(enough.stdout)["warnings"] == []
+
+
 def test_exact_values_have_a_frontier_too(tmp_path: Path) -> None:
     result = call(
         *("evaluate", MARKOV, "--set", "model.length=8", "--output", str(tmp_path / "run"), "--json", "--frontier"),

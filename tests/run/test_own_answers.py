@@ -14,7 +14,7 @@ from mdm_tune.config.file import Config
 from mdm_tune.core.errors import InputError
 from mdm_tune.run.build import build
 from mdm_tune.run.folder import RunFolder
-from mdm_tune.run.own_answers import own_rows, own_uses, with_own_answers
+from mdm_tune.run.own_answers import one_token_rows, own_uses, with_own_answers
 
 LENGTH = 6
 
@@ -97,7 +97,7 @@ def settings_of(run: Any) -> list[Any]:
 def test_agreement_beside_another_objective_needs_the_report_split_only(tmp_path: Path) -> None:
     settings = config(tmp_path / "run", objective={"metric": "agreement"})
     run = build(settings)
-    assert own_uses(run) == ("tune", "choose", "report") and own_rows(run, ["tune", "report"]) == 18 * LENGTH
+    assert own_uses(run) == ("tune", "choose", "report") and one_token_rows(run, ["tune", "report"]) == 18 * LENGTH
     beside = build(config(tmp_path / "run", objective={"metric": "path_nll"}, metrics={"agreement": {"whole": True}}))
     assert beside.evaluator.own is None and own_uses(beside) == ("report",)
     plain = build(config(tmp_path / "run", objective={"metric": "path_nll"}))

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from mdm_tune.core.statistics import Estimate
 from mdm_tune.evaluation.scores import Cost, Scores
 from mdm_tune.evaluation.settings import Setting
-from mdm_tune.search.cheapest import cheapest_of, same_measurement, shown_in_sequence
+from mdm_tune.search.cheapest import cheapest_of, first_level, same_measurement, shown_in_sequence
 from mdm_tune.search.gains import no_worse
+from mdm_tune.search.rare_losses import examples_for_ties
 
 Values = NDArray[np.float64]
 N = 600
@@ -168,3 +169,16 @@ def test_a_false_rejection_is_rare_whichever_points_are_truly_good(good: tuple[i
         rejected = shown_in_sequence(sequences, test, 0.05)
         false += any(place >= good[k] for k, place in rejected)
     assert false <= 130
+
+
+@pytest.mark.parametrize(("policies", "points", "share"), [(1, 1, 1.0), (4, 1, 1 / 4), (4, 3, 1 / 8), (1, 5, 1 / 2)])
+def test_ties_are_named_from_as_many_examples_on_as_announced(policies: int, points: int, share: float) -> None:
+    """Half of a policy's level belongs to its largest budget; a policy of one point has all of its own."""
+    level = first_level(policies, points)
+    assert level == pytest.approx(0.05 * share)
+    needed = examples_for_ties((0.0, 1.0), 0.02, level)
+    for count, named in ((needed, True), (needed - 1, False)):
+        reference = scored(np.ones(count), 64.0)
+        calls = [32.0 / 2**place for place in range(points)]
+        compared = [(str(name), [scored(np.ones(count), call) for call in calls]) for name in range(policies)]
+        assert (cheapest_of(compared, reference, "maximize", 0.02).best is not None) == named

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mdm_tune.search.rare_losses import seldom_worse
+from mdm_tune.search.rare_losses import examples_for_ties, margin_of_ties, seldom_worse, worst_surplus
 
 
 def test_examples_without_a_difference_exclude_a_loss_as_the_binomial_distribution_does() -> None:
@@ -34,3 +34,23 @@ def test_unbounded_values_and_groups_of_several_sizes_show_nothing() -> None:
 
 def test_a_total_loss_takes_the_stake() -> None:
     assert not seldom_worse(np.r_[np.full(2000, 0.01), np.full(40, -1.0)], 1.0, 0.05)
+
+
+@pytest.mark.parametrize("bounds", [(0.0, 1.0), (0.0, 5.0), (-2.0, 1.0), (-1.0, 0.0)])
+@pytest.mark.parametrize(("share", "level"), [(0.01, 0.05), (0.05, 0.0125), (0.2, 0.001)])
+def test_the_examples_for_ties_are_the_fewest_with_which_the_test_itself_holds(
+    bounds: tuple[float, float], share: float, level: float
+) -> None:
+    needed, worst = examples_for_ties(bounds, share, level), worst_surplus(bounds, share)
+    surplus = np.full(needed, share * max(map(abs, bounds)))
+    assert seldom_worse(surplus, worst, level) and not seldom_worse(surplus[1:], worst, level)
+    margin = margin_of_ties(needed, bounds, level)
+    assert margin is not None and margin <= share
+    assert examples_for_ties(bounds, margin * 1.000001, level) == needed
+    assert examples_for_ties(bounds, margin * 0.999999, level) == needed + 1
+
+
+def test_so_few_examples_that_no_margin_is_small_enough() -> None:
+    """Wealth of at most 2 per example, after a stake of all: 4 examples reach 1 / 0.05 = 20 on no average of stakes."""
+    assert margin_of_ties(4, (0.0, 1.0), 0.05) is None
+    assert margin_of_ties(10, (0.0, 1.0), 0.05) == pytest.approx(0.4, abs=0.1)
