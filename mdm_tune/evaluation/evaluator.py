@@ -16,7 +16,7 @@ from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.evaluation.call_timer import CallTimer
 from mdm_tune.evaluation.filling import Filler, PoolFiller, Rows, rows_of_result
 from mdm_tune.evaluation.own_answers import OwnAnswers
-from mdm_tune.evaluation.scores import Cost, ScoreBook, Scores
+from mdm_tune.evaluation.scores import Cost, Reveals, ScoreBook, Scores
 from mdm_tune.evaluation.settings import Key, Policy, Sampler, Setting
 from mdm_tune.metrics.quality import ExactMetric, SampleMetric
 from mdm_tune.sampling.pieces import LocalPool, Pool
@@ -363,6 +363,7 @@ class Evaluator:
             tokens=result.tokens,
             diversity=diversity,
             calls=own_calls,
+            reveals=None if result.revealed is None else Reveals.of(result.revealed, result.nfe),
             groups=split.shared,
             bounds=self.metric.bounds,
         )

@@ -177,6 +177,7 @@ def _reordered(result: Unmasked, order: Tensor) -> Unmasked:
         denoiser_rows=result.denoiser_rows,
         denoiser_tokens=result.denoiser_tokens,
         impossible=None if result.impossible is None else result.impossible[order],
+        revealed=None if result.revealed is None else result.revealed[order],
     )
 
 
@@ -190,4 +191,5 @@ def rows_of_result(result: Unmasked, first: int, count: int) -> Unmasked:
         denoiser_rows=0,
         denoiser_tokens=0,
         impossible=None if result.impossible is None else result.impossible[rows],
+        revealed=None if result.revealed is None else result.revealed[rows],
     )

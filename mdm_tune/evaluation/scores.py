@@ -14,9 +14,11 @@ from mdm_tune.core.statistics import CONFIDENCE, Bounds, Estimate, estimate, gro
 from mdm_tune.datasets.splits import Use
 from mdm_tune.evaluation.settings import Key, Setting
 
-__all__ = ["Cost", "ScoreBook", "Scores", "paired_difference"]
+__all__ = ["Cost", "Reveals", "ScoreBook", "Scores", "paired_difference"]
 
 Values = NDArray[np.float64]
+MIDDLE = (0.1, 0.9)  # the shares of examples at the ends of a spread
+DIGITS = 4  # decimals of a mean number of tokens
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,36 @@ class Cost(JsonRecord):
 
 
 @dataclass(frozen=True)
+class Reveals(JsonRecord):
+    """How many tokens each denoiser call reveals. An example that needs no more calls reveals 0.
+
+    Attributes:
+        mean: (calls,) mean over all examples.
+        low: (calls,) tokens that at least a tenth of the examples do not exceed.
+        high: (calls,) tokens that at least nine tenths do not exceed.
+        examples: (calls,) examples that make the call.
+    """
+
+    mean: tuple[float, ...]
+    low: tuple[int, ...]
+    high: tuple[int, ...]
+    examples: tuple[int, ...]
+
+    @classmethod
+    def of(cls, revealed: Tensor, nfe: Tensor) -> Reveals:
+        """Those of rows, by ``Unmasked.revealed`` (rows, calls) and ``Unmasked.nfe`` (rows,), of at least one row."""
+        tokens, calls = revealed.cpu().numpy(), nfe.cpu().numpy()
+        low, high = np.quantile(tokens, MIDDLE, axis=0, method="inverted_cdf")
+        made = calls[:, None] > np.arange(tokens.shape[1])
+        return cls(
+            mean=tuple(round(float(mean), DIGITS) for mean in tokens.mean(axis=0)),
+            low=tuple(map(int, low)),
+            high=tuple(map(int, high)),
+            examples=tuple(map(int, made.sum(axis=0))),
+        )
+
+
+@dataclass(frozen=True)
 class Scores:
     """A setting's result on one split.
 
@@ -65,6 +97,7 @@ class Scores:
         calls: (n,) denoiser calls of each row, if rows differ or an adaptive plan decides them; otherwise None.
         groups: The group of each example; None if all examples are independent.
         bounds: The smallest and largest possible value of an example; None if unknown.
+        reveals: How many tokens each call reveals; None if it is not known.
     """
 
     setting: Setting
@@ -78,6 +111,7 @@ class Scores:
     calls: Values | None = None
     groups: tuple[str, ...] | None = None
     bounds: Bounds | None = None
+    reveals: Reveals | None = None
 
     @property
     def count(self) -> int | None:

@@ -14,7 +14,7 @@ from mdm_tune.core.json_record import JsonRecord
 from mdm_tune.core.statistics import Estimate
 from mdm_tune.core.types import Direction, Use, sign_of
 from mdm_tune.evaluation.evaluator import Evaluator
-from mdm_tune.evaluation.scores import Scores
+from mdm_tune.evaluation.scores import Reveals, Scores
 from mdm_tune.evaluation.settings import Key
 from mdm_tune.metrics.quality import ExactMetric
 from mdm_tune.run.build import Run
@@ -170,6 +170,9 @@ class BudgetDetails(JsonRecord):
             and worse, by name; {} for exact values.
         baseline_diversity: Diversity figures of the best hand-made schedule other than linear, by its name and that of
             the figure, on as many examples as ``diversity``; {} if there are none.
+        reveals: How many tokens each call of an adaptive plan and of linear reveals on the report split, by name:
+            those of the winner and of the best of each kind; {} if all policies have fixed counts, in older records,
+            and where the sampler does not say it.
     """
 
     trial_points: tuple[TrialPoint, ...] = ()
@@ -178,6 +181,7 @@ class BudgetDetails(JsonRecord):
     gains_over_baselines: dict[str, Gain] = field(default_factory=dict)
     wins_over_baselines: dict[str, WinsRecord] = field(default_factory=dict)
     baseline_diversity: dict[str, dict[str, Estimate]] = field(default_factory=dict)
+    reveals: dict[str, Reveals] = field(default_factory=dict)
 
     @classmethod
     def of(cls, run: Run, budget: Budget) -> BudgetDetails:
@@ -195,7 +199,20 @@ class BudgetDetails(JsonRecord):
             gains_over_baselines=_gains(budget, direction),
             wins_over_baselines={name: record for name, record in wins.items() if record is not None},
             baseline_diversity=_diversity(run, budget),
+            reveals=_reveals(budget),
         )
+
+
+def _reveals(budget: Budget) -> dict[str, Reveals]:
+    """How many tokens each call of the adaptive plans and of linear reveals, by name; {} without an adaptive plan."""
+    best = [(outcome.best.policy, outcome.best.scores) for outcome in budget.policies if outcome.best is not None]
+    adaptive = [
+        (policy.name, scores)
+        for policy, scores in ((budget.policy, budget.winner), *best)
+        if isinstance(policy, AdaptiveName)
+    ]
+    named = [*adaptive, ("linear", budget.baselines["linear"])] if adaptive else []
+    return {name: scores.reveals for name, scores in named if scores.reveals is not None}
 
 
 def best_baseline(budget: Budget, direction: Direction) -> tuple[str, Scores] | None:

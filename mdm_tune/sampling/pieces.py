@@ -260,11 +260,13 @@ def _row_slices(rows: int, batch: int) -> list[slice]:
 
 
 def _join_unmasked(parts: Sequence[Any], *, reference: bool) -> Unmasked:
-    filled, nlls, nfes, impossible, denoiser_rows, denoiser_tokens = zip(*parts, strict=True)
+    filled, nlls, nfes, impossible, denoiser_rows, denoiser_tokens, revealed = zip(*parts, strict=True)
     nll, first_impossible = (
         torch.from_numpy(np.concatenate(arrays)) if reference else None for arrays in (nlls, impossible)
     )
     tokens, nfe = (torch.from_numpy(np.concatenate(arrays)) for arrays in (filled, nfes))
+    calls = max(part.shape[1] for part in revealed)
+    padded = [np.pad(part, ((0, 0), (0, calls - part.shape[1]))) for part in revealed]
     return Unmasked(
         tokens=tokens,
         nll=nll,
@@ -272,6 +274,7 @@ def _join_unmasked(parts: Sequence[Any], *, reference: bool) -> Unmasked:
         denoiser_rows=sum(denoiser_rows),
         denoiser_tokens=sum(denoiser_tokens),
         impossible=first_impossible,
+        revealed=torch.from_numpy(np.concatenate(padded)),
     )
 
 
@@ -283,6 +286,7 @@ def _unmask_piece(
     plan = kind(**{field.name: tensors.pop(field.name) for field in fields(kind)})
     result = unmask(denoiser, tensors.pop("tokens"), plan, **tensors, **options, device=torch.device(device))
     nll, impossible = (None if tensor is None else tensor.numpy() for tensor in (result.nll, result.impossible))
+    assert result.revealed is not None
     return (
         result.tokens.numpy(),
         nll,
@@ -290,6 +294,7 @@ def _unmask_piece(
         impossible,
         result.denoiser_rows,
         result.denoiser_tokens,
+        result.revealed.numpy(),
     )
 
 

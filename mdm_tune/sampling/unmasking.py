@@ -60,6 +60,8 @@ class Unmasked:
         denoiser_tokens: Positions of these forwards, without padding.
         impossible: (rows,) int64, the position of the first reference token with probability 0, or -1; None without a
             reference.
+        revealed: (rows, calls) int64, the tokens that each call of a row revealed, 0 after its last one. Tokens that
+            were filled in behind an end token are not among them. None if it is not known.
     """
 
     tokens: Tensor
@@ -68,6 +70,7 @@ class Unmasked:
     denoiser_rows: int
     denoiser_tokens: int
     impossible: Tensor | None = None
+    revealed: Tensor | None = None
 
 
 def unmask(
@@ -149,6 +152,7 @@ def unmask(
         denoiser_rows=state.batched.denoiser_rows,
         denoiser_tokens=state.batched.denoiser_tokens,
         impossible=impossible,
+        revealed=torch.from_numpy(state.revealed),
     )
 
 
@@ -179,6 +183,7 @@ class _State:
         self.changes = self.scores if stability is None else np.zeros(tokens.shape)
         rows = len(tokens)
         self.nll, self.impossible, self.nfe = np.zeros(rows), np.full(rows, -1), np.zeros(rows, dtype=np.int64)
+        self.steps: list[tuple[Integers, Integers]] = []  # the calls so far and the tokens revealed, (rows,) each
 
     @property
     def hidden(self) -> Booleans:
@@ -258,10 +263,20 @@ class _State:
     def reveal(self, positions: Booleans) -> None:
         """Write the drawn tokens at these positions (rows, length)."""
         self.tokens = np.where(positions, self.drawn, self.tokens)
+        self.steps.append((self.nfe.copy(), positions.sum(axis=1)))
         if self.reference is not None:
             self.nll -= np.where(positions, self.log_prob, 0.0).sum(axis=1)
             bad = positions & np.isneginf(self.log_prob)
             self.impossible = np.where(bad.any(axis=1) & (self.impossible < 0), bad.argmax(axis=1), self.impossible)
+
+    @property
+    def revealed(self) -> Integers:
+        """The tokens (rows, calls) that each call of a row revealed."""
+        found = np.zeros((len(self.nfe), int(self.nfe.max(initial=0))), dtype=np.int64)
+        for calls, counts in self.steps:
+            rows = counts.nonzero()[0]
+            found[rows, calls[rows] - 1] += counts[rows]
+        return found
 
     def shown(self, number: int, hidden: Booleans) -> Step:
         """The step for ``on_step``; hidden (rows, length) before it. What it holds does not change later."""

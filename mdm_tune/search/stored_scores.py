@@ -13,7 +13,7 @@ import torch
 
 from mdm_tune.datasets.splits import Split, Use
 from mdm_tune.evaluation.evaluator import Evaluator, Measurement
-from mdm_tune.evaluation.scores import Cost, Scores
+from mdm_tune.evaluation.scores import Cost, Reveals, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.metrics.quality import ExactMetric
 from mdm_tune.search.driver import DriverState
@@ -131,6 +131,7 @@ class StoredScores:
             calls=None if record["calls"] is None else np.array(record["calls"]),
             groups=split.shared,
             bounds=None if isinstance(self.evaluator.metric, ExactMetric) else self.evaluator.metric.bounds,
+            reveals=None if not record.get("reveals") else Reveals.from_json(record["reveals"]),
         )
 
 
@@ -144,4 +145,5 @@ def _to_record(scores: Scores) -> Record:
         "tokens": base64.b64encode(zlib.compress(tokens.tobytes())).decode("ascii"),
         "diversity": {name: values.tolist() for name, values in scores.diversity.items()},
         "calls": None if scores.calls is None else scores.calls.tolist(),
+        "reveals": None if scores.reveals is None else scores.reveals.to_json(),
     }

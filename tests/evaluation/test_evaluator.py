@@ -19,7 +19,7 @@ from mdm_tune.datasets.splits import law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain
 from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.evaluation.filling import PoolFiller
-from mdm_tune.evaluation.scores import Cost, ScoreBook, paired_difference
+from mdm_tune.evaluation.scores import Cost, Reveals, ScoreBook, paired_difference
 from mdm_tune.evaluation.settings import Sampler, Setting
 from mdm_tune.metrics import quality
 from mdm_tune.sampling.pieces import LocalPool
@@ -234,3 +234,14 @@ def test_the_book_keeps_the_longer_of_two_beginnings() -> None:
         book.keep_first(setting, "tune", np.array(values))
         assert book.first(setting, "tune").tolist() == kept
     assert book.first(setting, "choose").tolist() == [] and book.whole(setting, "tune") is None
+
+
+def test_tokens_per_call_are_means_over_all_examples_with_their_middle_and_the_examples_that_still_call() -> None:
+    revealed = torch.tensor([[4, 0, 0], *[[1, 3, 0]] * 8, [2, 1, 1]])
+    found = Reveals.of(revealed, (revealed > 0).sum(1))
+    assert found.mean == (1.4, 2.5, 0.1) and found.examples == (10, 9, 1)
+    # of ten examples in ascending order the first and the ninth
+    assert found.low == (1, 0, 0) and found.high == (2, 3, 0)
+    assert Reveals.from_json(found.to_json()) == found
+    scored = evaluator().score(evaluator().setting(Counts((1, 6, 9)), 3), "report")
+    assert scored.reveals == Reveals(mean=(1.0, 6.0, 9.0), low=(1, 6, 9), high=(1, 6, 9), examples=(64, 64, 64))

@@ -17,11 +17,12 @@ import torch
 
 from mdm_tune.core.permissions import Permissions
 from mdm_tune.core.statistics import Estimate
-from mdm_tune.evaluation.scores import Cost, Scores
+from mdm_tune.evaluation.scores import Cost, Reveals, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.build import Run
-from mdm_tune.run.page_records import SamplePair, WinsRecord, _part, sample_pairs
+from mdm_tune.run.page_records import BudgetDetails, SamplePair, WinsRecord, _part, _reveals, sample_pairs
 from mdm_tune.run.search_records import SearchResult
+from mdm_tune.schedules.adaptive_names import AdaptiveName
 from mdm_tune.schedules.counts import to_counts
 from mdm_tune.schedules.curves import Beta
 from tests.support.page_runs import PageRun
@@ -145,6 +146,26 @@ def test_a_search_keeps_wins_and_the_diversity_of_the_best_hand_made_schedule(te
         assert budget["baseline_diversity"]["sine"].keys() == budget["diversity"]["winner"].keys()
     for pair in text_run.search["sample_pairs"]:
         assert pair["third"] is None or pair["third"]["schedule"] == "sine"
+
+
+def test_a_search_keeps_what_adaptive_plans_reveal_and_linear_beside_them() -> None:
+    one = Reveals(mean=(3.5, 0.5), low=(3, 0), high=(4, 1), examples=(2, 1))
+    two = replace(one, mean=(2.0, 2.0))
+    plan, none = AdaptiveName("threshold:0.5", "threshold", 0.5), scores_of("a", ["abcd"], [0.0])
+    best = SimpleNamespace(policy=plan, scores=replace(none, reveals=one))
+    other = SimpleNamespace(best=SimpleNamespace(policy=Beta(1, 2), scores=replace(none, reveals=two)))
+    baselines = {"linear": replace(none, reveals=two)}
+    policies = (SimpleNamespace(best=best), other, SimpleNamespace(best=None))
+    budget: Any = SimpleNamespace(policy=Beta(1, 2), winner=none, baselines=baselines, policies=policies)
+    assert _reveals(budget) == {"threshold:0.5": one, "linear": two}
+    budget.policies = (other,)
+    assert _reveals(budget) == {}
+    budget.policy, budget.winner = plan, best.scores
+    assert _reveals(budget) == {"threshold:0.5": one, "linear": two}
+    budget.winner = none  # of an older storage
+    assert _reveals(budget) == {"linear": two}
+    details = BudgetDetails(reveals={"linear": two})
+    assert BudgetDetails.from_json(json.loads(json.dumps(details.to_json()))) == details
 
 
 def test_a_search_keeps_its_trials_the_grid_and_what_it_is_of(text_run: PageRun) -> None:

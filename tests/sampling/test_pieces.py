@@ -40,6 +40,9 @@ def test_each_row_stays_the_same_where_rows_are_reordered(priced: bool) -> None:
     whole, mixed = results_of(pool, [divide_unmask(pool, given), divide_unmask(pool, given.reordered(order))])
     assert torch.equal(mixed.tokens, whole.tokens[order]) and torch.equal(mixed.nfe, whole.nfe[order])
     assert whole.nfe.tolist() == [3, 3, 4]
+    assert whole.revealed is not None and mixed.revealed is not None
+    assert whole.revealed.tolist() == [[2, 1, 1, 0], [1, 1, 2, 0], [1, 1, 1, 1]]  # of two pieces, the counts without 0
+    assert torch.equal(mixed.revealed, whole.revealed[order])
     if priced:
         assert whole.nll is not None and mixed.nll is not None and len({*whole.nll.tolist()}) == 3
         assert torch.equal(mixed.nll, whole.nll[order])

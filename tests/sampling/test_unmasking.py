@@ -129,6 +129,10 @@ def test_on_step_sees_every_step_and_counts_stay_in_their_block(way: str, blocks
                 assert bool((batch.blocks[step.revealed] == block).all())
         before = step.tokens
     assert torch.equal(before, result.tokens)
+    assert result.revealed is not None
+    for row, revealed in enumerate(result.revealed.tolist()):  # only steps that reveal something take a call
+        counts = [count for step in steps if (count := int(step.revealed[row].sum()))]
+        assert revealed == counts + [0] * (result.revealed.shape[1] - len(counts))
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -30,6 +30,7 @@ def same(one: Scores, two: Scores) -> bool:
     assert one.tokens is not None and two.tokens is not None and one.values is not None and two.values is not None
     return (
         (one.setting, one.estimate, one.nfe, one.use) == (two.setting, two.estimate, two.nfe, two.use)
+        and one.reveals == two.reveals
         and np.array_equal(one.values, two.values)
         and one.tokens.tolist() == two.tokens.tolist()
         and one.tokens.dtype == two.tokens.dtype
