@@ -11,7 +11,7 @@ from typing import Literal
 from mdm_tune.pages.chart_frame import Axis, Better, Frame, fitting_ticks, marker, range_of, tipped, x_axis
 from mdm_tune.pages.figure import Drawing, Figure, Layout
 from mdm_tune.pages.scales import Scale, with_interval
-from mdm_tune.pages.svg import element, escape, number, shortened, text, width_of
+from mdm_tune.pages.svg import element, escape, number, paragraph, text, width_of
 
 __all__ = ["Gain", "Verdict", "dots"]
 
@@ -20,7 +20,7 @@ COLOURS = {"gain": "@tuned", "no gain": "@soft", "more calls": "@soft", "less di
 SIDES = ("worse", "better")
 ROW = 30.0  # height of a row in a wide place, in pixels
 ABOUT = 8  # ticks
-LABELS = 0.30  # of the width, at most, for the labels
+LABELS = 0.30  # of the width, at most, for the labels, which may have several lines
 
 
 @dataclass(frozen=True)
@@ -131,10 +131,14 @@ def _draw(rows: Sequence[Gain], axis: Axis, layout: Layout) -> Drawing:
             y += layout.font * (1.8 if group else 1.3)
             body.append(text((0, y - 2), row.group, fill="@ink", font_weight="600"))
             group = row.group
+        drawn, height = _row(row, y, plan, layout)
+        body.append(drawn)
+        y += height
         if layout.compact:  # between the texts
-            back += [_upright(x, (y + plan.dot - 9, y + plan.dot + 11), colour) for colour, x in uprights]
-        body.append(_row(row, y, plan, layout))
-        y += plan.height
+            back += [
+                _upright(x, (y - plan.height + plan.dot - 9, y - plan.height + plan.dot + 11), colour)
+                for colour, x in uprights
+            ]
     frame = Frame(plan.scale, Scale(low=0, high=1, start=y + 4, end=top))
     if not layout.compact:
         back = [_upright(x, (frame.top, frame.bottom), colour) for colour, x in uprights]
@@ -162,11 +166,16 @@ def _sides(sides: tuple[str, str], zero: float, frame: Frame, layout: Layout) ->
     return text((end, y), left, text_anchor="end", **given) + text((start, y), right, **given)
 
 
-def _row(row: Gain, top: float, plan: _Plan, layout: Layout) -> str:
+def _row(row: Gain, top: float, plan: _Plan, layout: Layout) -> tuple[str, float]:
+    """A row, and its height. Numbers stand below a label of several lines, or beside its middle in a wide place."""
     verdict = verdict_of(row, plan.better)
-    colour = COLOURS[verdict]
-    y, hollow = top + plan.dot, COLOURS[verdict] == "@soft"
-    parts = [element("rect", x=0, y=top, width=layout.width, height=plan.height, fill="transparent")]
+    words = f"{_words(row)} {verdict}"
+    lines, step = _label(row, words, plan, layout), layout.font * 1.25
+    more = (len(lines) - 1) * step
+    below = top + (more if layout.compact else more / 2)
+    colour, hollow = COLOURS[verdict], COLOURS[verdict] == "@soft"
+    y = below + plan.dot
+    parts = [element("rect", x=0, y=top, width=layout.width, height=plan.height + more, fill="transparent")]
     if row.low is not None and row.high is not None:
         low, high = (number(plan.scale.inside(each) or 0.0) for each in (row.low, row.high))
         caps = f"M{low},{number(y - 5)}v10M{high},{number(y - 5)}v10"
@@ -174,16 +183,20 @@ def _row(row: Gain, top: float, plan: _Plan, layout: Layout) -> str:
     at = (plan.scale.inside(row.value) or 0.0, y)
     edge = colour if hollow else "@paper"
     parts.append(marker("circle", at, 5.4, fill="@paper" if hollow else colour, stroke=edge, stroke_width=2))
-    words = f"{_words(row)} {verdict}"
+    parts += [text((0, top + plan.line + place * step), line, fill="@ink") for place, line in enumerate(lines)]
+    parts.append(_said(row, verdict, (below + plan.numbers, plan), layout))
+    tip = f"{row.label}{f', {row.group}' if row.group else ''}: {words}"
+    return tipped(f"{tip}. {row.tip}" if row.tip else tip, *parts), plan.height + more
+
+
+def _label(row: Gain, words: str, plan: _Plan, layout: Layout) -> Sequence[str]:
+    """The label in lines. words: the numbers and the verdict, which may stand beside it in a narrow place."""
     room = layout.width
     if not layout.compact:
         room = plan.scale.start - 14
     elif plan.numbers == plan.line:
         room -= width_of(words, layout.small, bold=True) + 12
-    parts.append(text((0, top + plan.line), shortened(row.label, layout.font, room), fill="@ink"))
-    parts.append(_said(row, verdict, (top + plan.numbers, plan), layout))
-    tip = f"{row.label}{f', {row.group}' if row.group else ''}: {words}"
-    return tipped(f"{tip}. {row.tip}" if row.tip else tip, *parts)
+    return paragraph(row.label, layout.font, room) or [""]
 
 
 def _said(row: Gain, verdict: Verdict, place: tuple[float, _Plan], layout: Layout) -> str:

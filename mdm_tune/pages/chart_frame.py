@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import cycle, pairwise
+from dataclasses import dataclass, replace
+from itertools import cycle, pairwise, product
 from typing import Literal
 
 from mdm_tune.pages.figure import Layout
@@ -13,6 +14,7 @@ from mdm_tune.pages.scales import Scale, log_ticks, round_ticks, tick_labels
 from mdm_tune.pages.svg import Point, closed_path, element, escape, number, paragraph, shortened, text, width_of
 
 __all__ = [
+    "KINDS",
     "Axis",
     "Frame",
     "Look",
@@ -45,8 +47,8 @@ class Axis:
         log: whether equal ratios have equal lengths.
         low: the end of the axis; by default the data with some room.
         high: the other end.
-        ticks: where ticks are wanted; by default at round numbers. On a logarithmic axis they go on with their last
-            ratio, if it is a whole number.
+        ticks: where ticks are wanted; by default, and if none lies within the ends, at round numbers. On a logarithmic
+            axis they go on with their last ratio, if it is a whole number.
         better: which direction is better, if one is.
     """
 
@@ -128,10 +130,10 @@ LOOKS: dict[str, tuple[Look, ...]] = {
     "linear": (Look(colour="@linear", shape="square", dash="6 4", width=1.8),),
     "adaptive": (
         Look(colour="@adaptive", shape="up", dash="2 3", width=1.8),
-        Look(colour="@adaptive", shape="hexagon", dash="7 3 2 3", width=1.8),
-        Look(colour="@adaptive", shape="diamond", dash="5 2", width=1.8),
-        Look(colour="@adaptive", shape="cross", dash="9 3", width=1.8),
-        Look(colour="@adaptive", shape="down", dash="1 2", width=1.8),
+        Look(colour="@entropy", shape="hexagon", dash="7 3 2 3", width=1.8),
+        Look(colour="@quota", shape="diamond", dash="5 2", width=1.8),
+        Look(colour="@cap", shape="cross", dash="9 3", width=1.8),
+        Look(colour="@klass", shape="down", dash="1 2", width=1.8),
     ),
     "other": (
         Look(colour="@first", shape="diamond", dash=None, width=1.6),
@@ -147,7 +149,9 @@ LOOKS: dict[str, tuple[Look, ...]] = {
 }
 
 
-PLACES = {"squared-sine": 0, "sine": 1, "maskgit-cosine": 2}  # in which these have the same look in every figure
+# What has the same look in every figure: hand-made schedules and kinds of adaptive plans, by their place.
+PLACES = {"squared-sine": 0, "sine": 1, "maskgit-cosine": 2}
+KINDS = {"threshold": 0, "entropy-bound": 1, "quota": 2, "cap": 3, "klass": 4}
 
 
 def looks(roles: Iterable[Role], dashed: Iterable[bool], names: Iterable[str]) -> tuple[Look, ...]:
@@ -156,21 +160,40 @@ def looks(roles: Iterable[Role], dashed: Iterable[bool], names: Iterable[str]) -
     Args:
         roles: of the series.
         dashed: whether a line that its role draws whole is dashed.
-        names: of the series; three hand-made schedules have the same look in every figure.
+        names: of the series; three hand-made schedules, and the first plan of each adaptive kind, have the same look in
+            every figure. Other plans of a kind have its colour.
     """
     series = list(zip(roles, dashed, names, strict=True))
-    kept = {PLACES[name] for role, _, name in series if role == "other" and name in PLACES}
+    kept: dict[str, set[int]] = {}
+    for role, _, name in series:
+        if (place := _place(role, name)) is not None:
+            kept.setdefault(role, set()).add(place)
     free: dict[str, Iterator[int]] = {}
-    found = []
+    found: list[Look] = []
     for role, broken, name in series:
         usual = LOOKS[role]
-        taken = kept if role == "other" else set()
-        fresh = [place for place in range(len(usual)) if place not in taken] or list(range(len(usual)))
-        numbers = free.setdefault(role, cycle(fresh))
-        look = usual[PLACES[name] if role == "other" and name in PLACES else next(numbers)]
+        fresh = [place for place in range(len(usual)) if place not in kept.get(role, ())] or list(range(len(usual)))
+        numbers, place = free.setdefault(role, cycle(fresh)), _place(role, name)
+        look = usual[next(numbers) if place is None else place]
+        if place is not None and role == "adaptive":
+            look = next((each for each in _variants(look) if each not in found), look)
         dash = look.dash or ("6 4" if broken else None)
-        found.append(Look(colour=look.colour, shape=look.shape, dash=dash, width=look.width))
+        found.append(replace(look, dash=dash))
     return tuple(found)
+
+
+def _place(role: Role, name: str) -> int | None:
+    """The place of a series whose look is the same in every figure; None for others."""
+    if role == "other":
+        return PLACES.get(name)
+    return KINDS.get(re.split("[:@]", name)[0]) if role == "adaptive" else None
+
+
+def _variants(look: Look) -> Iterator[Look]:
+    """The look itself, and then others of its colour."""
+    yield look
+    for shape, dash in product((*SHAPES, *ARMS), (None, "6 4")):
+        yield replace(look, shape=shape, dash=dash)
 
 
 def _polygon(corners: int, turn: float) -> tuple[Point, ...]:
@@ -249,6 +272,8 @@ def ticks_of(axis: Axis, scale: Scale, about: int) -> tuple[tuple[float, str], .
             wanted.append(wanted[-1] * ratio)
         values = tuple(each for each in wanted if low <= each <= high)
     else:
+        values = ()
+    if not values:
         values = log_ticks(low, high, about) if axis.log else round_ticks(low, high, about)
     return tuple(zip(values, tick_labels(values), strict=True))
 

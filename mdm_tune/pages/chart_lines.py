@@ -34,7 +34,7 @@ FEW = 16  # a series of at most as many points has a marker and error bars at ea
 HINTS = 17  # points of a longer series that tell their numbers
 SIDE = 4.0  # pixels between series that have points at the same places, so that their error bars can be told apart
 LABELS = 0.26  # of the width, at most, for the names at the ends of lines
-MOVED = 1.6  # lines: names that would have to move further from the ends of their lines stand above the chart
+MOVED = 3.6  # lines: names that would have to move further from the ends of their lines stand above the chart
 NONE = math.nan
 
 

@@ -19,6 +19,8 @@ Floats = NDArray[np.float64]
 Theme = Literal["page", "light", "dark", "system"]
 
 # Hues that stay apart for readers who see red and green alike: blue, orange, bluish green, pink, yellow, light blue.
+# Those of the kinds of adaptive plans (adaptive, quota, cap, entropy, klass) were searched for: as far as possible from
+# each other and from tuned, linear, first and second, with the contrast of text.
 LIGHT = {
     "paper": "#ffffff",
     "panel": "#f4f6f8",
@@ -33,6 +35,10 @@ LIGHT = {
     "second": "#9b3f7c",
     "third": "#7a6000",
     "fourth": "#3a68c9",
+    "quota": "#5d0cc0",
+    "cap": "#05373f",
+    "entropy": "#7b3b11",
+    "klass": "#6d002e",
     "loss": "#b3261e",
 }
 DARK = {
@@ -49,6 +55,10 @@ DARK = {
     "second": "#ee9ccd",
     "third": "#e5cf62",
     "fourth": "#9db4ff",
+    "quota": "#a671e5",
+    "cap": "#3e9793",
+    "entropy": "#f8f996",
+    "klass": "#f44a75",
     "loss": "#ff8a80",
 }
 # Corners of the heat map in OKLab as lightness, chroma and hue in degrees: dark blue, teal, green, light yellow.

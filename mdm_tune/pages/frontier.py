@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mdm_tune.core.statistics import Estimate
 from mdm_tune.pages.chart_frame import Role
-from mdm_tune.pages.charts import Axis, Figure, Series, lines
+from mdm_tune.pages.charts import Axis, Figure, Look, Mark, Series, lines
 from mdm_tune.pages.names import role_of, short_names
 
 __all__ = ["FrontierPoint", "FrontierView", "frontier_figure", "read_frontier"]
@@ -41,15 +42,21 @@ class FrontierView:
         sentence: names the cheapest policy.
         reference: one token per step.
         policies: the points of each policy.
+        searched: whether it is that of a search.
     """
 
     sentence: str
     reference: FrontierPoint
     policies: Mapping[str, tuple[FrontierPoint, ...]]
+    searched: bool = False
 
 
-def read_frontier(found: Mapping[str, Any]) -> FrontierView | None:
+def read_frontier(found: Mapping[str, Any], *, searched: bool = False) -> FrontierView | None:
     """The frontier of a record of one, of an evaluation or a search; None if the record is empty.
+
+    Args:
+        found: the record.
+        searched: whether it is that of a search.
 
     Raises:
         AttributeError, KeyError, TypeError, ValueError: the record is damaged.
@@ -59,7 +66,7 @@ def read_frontier(found: Mapping[str, Any]) -> FrontierView | None:
     policies: dict[str, tuple[FrontierPoint, ...]] = {}
     for each in found["points"]:
         policies[str(each["policy"])] = (*policies.get(each["policy"], ()), _point(each))
-    return FrontierView(str(found["sentence"]), _point(found["reference"]), policies)
+    return FrontierView(str(found["sentence"]), _point(found["reference"]), policies, searched)
 
 
 def _point(record: Mapping[str, Any]) -> FrontierPoint:
@@ -68,24 +75,22 @@ def _point(record: Mapping[str, Any]) -> FrontierPoint:
     return FrontierPoint(label=str(record["schedule"]), tpf=tpf, estimate=estimate, shown=shown)
 
 
-def frontier_figure(view: FrontierView, y: Axis) -> Figure:
-    """The value of each policy against its tokens per forward. Every line begins at one token per step.
+def frontier_figure(view: FrontierView, y: Axis, look: Callable[[str], Look]) -> Figure:
+    """The value of each policy against its tokens per forward, beside that of one token per step.
 
     Args:
         view: the frontier.
         y: the axis of the metric.
+        look: how a policy is drawn.
     """
     names = short_names(view.policies)
     series = []
-    # Where there are too many, hand-made schedules other than linear are left out.
-    chosen = sorted(view.policies.items(), key=lambda item: _role(item[0]) == "other")[:MOST]
-    for policy, points in chosen:
-        start = [] if any(point.tpf == view.reference.tpf for point in points) else [view.reference]
-        ordered = sorted([*start, *points], key=lambda point: point.tpf)
+    for policy, points in _chosen(view, y):
+        ordered = sorted(points, key=lambda point: point.tpf)
         ends = [point.estimate.ci or (None, None) for point in ordered]
         tips = [
-            f"{point.label if point is not view.reference else 'one token per step'}: {point.estimate.text} at "
-            f"{point.tpf:.3g} tokens per call{', as good as one token per step' if point.shown else ''}"
+            f"{point.label}: {point.estimate.text} at {point.tpf:.3g} tokens per call"
+            f"{', as good as one token per step' if point.shown else ''}"
             for point in ordered
         ]
         series.append(
@@ -95,7 +100,7 @@ def frontier_figure(view: FrontierView, y: Axis) -> Figure:
                 [point.estimate.value for point in ordered],
                 low=[low for low, _ in ends],
                 high=[high for _, high in ends],
-                role=_role(policy),
+                look=look(policy),
                 tips=tips,
             )
         )
@@ -103,13 +108,36 @@ def frontier_figure(view: FrontierView, y: Axis) -> Figure:
         f"{each.name}: " + ", ".join(f"{y:.3g} at {x:.3g}" for x, y in zip(each.x, each.y, strict=True))
         for each in series
     )
+    reference = view.reference.estimate
     return lines(
         series,
-        x=Axis("tokens per denoiser call", log=True),
+        x=Axis("tokens per denoiser call", log=True, ticks=_doubled([x for each in series for x in each.x])),
         y=y,
         title=f"Value against tokens per call: {y.label}",
-        description=f"The value of each policy, from one token per step on. {view.sentence}. {said}.",
+        description=f"The value of each policy. That of one token per step is {reference.text}. {view.sentence}. "
+        f"{said}.",
+        marks=() if math.isnan(reference.value) else (Mark(reference.value, "one token per step", along="y"),),
     )
+
+
+def _chosen(view: FrontierView, y: Axis) -> list[tuple[str, Sequence[FrontierPoint]]]:
+    """The policies of the chart. Where there are too many, the worst hand-made schedules but linear are left out."""
+    sign = -1 if y.better == "lower" else 1
+
+    def rank(item: tuple[str, Sequence[FrontierPoint]]) -> float:
+        values = [sign * point.estimate.value for point in item[1] if math.isfinite(point.estimate.value)]
+        return -max(values, default=-math.inf) if _role(item[0]) == "other" else -math.inf
+
+    kept = dict(sorted(view.policies.items(), key=rank)[:MOST])
+    return [(policy, points) for policy, points in view.policies.items() if policy in kept]
+
+
+def _doubled(values: Sequence[float]) -> list[float] | None:
+    """The powers of two from the one below the least value to the one above the largest; None without values."""
+    found = [value for value in values if value > 0 and math.isfinite(value)]
+    if not found:
+        return None
+    return [2.0**power for power in range(math.floor(math.log2(min(found))), math.ceil(math.log2(max(found))) + 1)]
 
 
 def _role(policy: str) -> Role:

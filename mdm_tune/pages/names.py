@@ -8,12 +8,11 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import PurePath
 
-from mdm_tune.pages.charts import Role
+from mdm_tune.pages.chart_frame import KINDS, Role
 from mdm_tune.schedules.labels import Label
 
-__all__ = ["cut_text", "figure_name", "large", "role_of", "short_name", "short_names", "time_text"]
+__all__ = ["cut_text", "figure_name", "kind_of", "large", "role_of", "short_name", "short_names", "time_text"]
 
-ADAPTIVE = ("threshold", "entropy-bound", "quota", "cap", "klass")
 LONGEST = 48  # characters of a name
 
 
@@ -53,9 +52,15 @@ def role_of(label: str) -> Role:
     name = Label.read(label).name
     if name == "linear":
         return "linear"
-    if re.split("[:@]", name)[0] in ADAPTIVE:
+    if kind_of(name):
         return "adaptive"
     return "tuned" if name.endswith((".yaml", ".yml")) or name == "tuned" else "other"
+
+
+def kind_of(label: str) -> str:
+    """The kind of an adaptive plan; empty for a schedule."""
+    kind = re.split("[:@]", Label.read(label).name)[0]
+    return kind if kind in KINDS else ""
 
 
 def cut_text(text: str, longest: int) -> str:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -91,13 +92,14 @@ def _gains(view: RunView) -> Entries:
         return
     intervals = "computed exactly" if view.about.exact else "with 95 % intervals for all budgets together"
     said = "; ".join(f"{row.group} {row.label}: {row.tip}".strip() for row in rows)
+    what = "policy" if any(budget.adaptive for budget in view.budgets) else "schedule"
     yield (
         "gains",
         dots(
             rows,
             x=Axis(f"gain in {view.about.metric}", better="higher"),
-            title="Gain of the tuned schedule at the same number of steps",
-            description=f"The gain of the tuned schedule over others at each budget, {intervals}. {said}.",
+            title=f"Gain of the tuned {what} at the same number of steps",
+            description=f"The gain of the tuned {what} over others at each budget, {intervals}. {said}.",
         ),
     )
 
@@ -105,12 +107,11 @@ def _gains(view: RunView) -> Entries:
 def _gains_of(budget: BudgetView, *, several: bool) -> Iterator[Gain]:
     """The rows of a budget. several: whether there are other budgets, so that it needs a heading."""
     group = quantity(budget.steps, "step") if several else ""
-    more = ", at more calls" if budget.verdict is Shown.MORE_CALLS else ""
-    gains = [(f"over linear{more}", budget.gain, CLAIMS.get(budget.verdict, "no gain"), budget.verdict.value)]
+    gains = [("over linear", budget.gain, CLAIMS.get(budget.verdict, "no gain"), budget.verdict.value)]
     if budget.over_rival is not None and budget.rival is not None and budget.against_rival is not None:
         name, rivalry = short_name(budget.rival.label), budget.against_rival
         verdict = RIVALRIES.get(rivalry, "no gain")
-        gains.append((f"over {name}, hand-made{more}", budget.over_rival, verdict, f"{rivalry.value} {name}"))
+        gains.append((f"over {name}, hand-made", budget.over_rival, verdict, f"{rivalry.value} {name}"))
     if (kind := budget.equal_beside) is not None and kind.gain is not None:
         gains.append((f"{short_name(kind.policy or kind.kind)} over linear", kind.gain, "gain", Shown.BETTER.value))
     for label, gain, verdict, words in gains:
@@ -155,29 +156,56 @@ def _tip(name: str, row: Row) -> str:
 
 
 def _quality(view: RunView, looks: Looks) -> Entries:
-    """Value against calls: of the search, and of the evaluation."""
-    if view.budgets:
-        groups: dict[str, list[Row]] = {"tuned": []}
-        for budget in view.budgets:
-            groups["tuned"].append(Row(label="tuned", steps=budget.steps, calls=budget.calls, estimate=budget.estimate))
-            for name, row in budget.baselines.items():
-                groups.setdefault(name, []).append(row)
+    """The values of the search, and those of the evaluation, each in one figure.
+
+    They are drawn against calls. Where there is a frontier, its figure shows them against tokens per call instead. That
+    of a search over several kinds of policies has the best of each kind, linear, and the best hand-made schedule.
+    """
+    searched, frontier = view.frontier is not None and view.frontier.searched, view.frontier
+    if view.budgets and not searched:
+        groups = _groups(view.budgets)
         where = "" if view.about.exact else ", on the report split of the search"
         data = next((budget.data for budget in view.budgets if budget.data is not None), None)
-        yield "quality", _quality_figure(view, looks, groups, where, data)
         kinds = _kinds(view.budgets)
-        if kinds:
+        if not kinds:
+            yield "quality", _quality_figure(view, looks, groups, where, data, _names(view.budgets, groups))
+        else:
             rivals = Counter(budget.rival.label for budget in view.budgets if budget.rival is not None)
             beside = {"linear", *(label for label, _ in rivals.most_common(1))}
             shown = {label: rows for label, rows in groups.items() if label in beside}
             yield "policies", _quality_figure(view, looks, kinds | shown, ", of each kind of policy", data)
-    if view.rows:
+    if frontier is not None:
+        yield "frontier", frontier_figure(frontier, axis_of_metric(view), looks.of_policy)
+    if view.rows and (frontier is None or searched):
         rows: dict[str, list[Row]] = {}
         for row in view.rows:
             rows.setdefault(row.label, []).append(row)
         yield "evaluation", _quality_figure(view, looks, rows, ", in the evaluation", view.data)
-    if view.frontier is not None:
-        yield "frontier", frontier_figure(view.frontier, axis_of_metric(view))
+
+
+def _groups(budgets: Sequence[BudgetView]) -> dict[str, list[Row]]:
+    """The rows of the tuned schedules and of each hand-made one, by name. One that all budgets return is shown once."""
+    groups: dict[str, list[Row]] = {
+        "tuned": [Row(label="tuned", steps=each.steps, calls=each.calls, estimate=each.estimate) for each in budgets]
+    }
+    for budget in budgets:
+        for name, row in budget.baselines.items():
+            groups.setdefault(name, []).append(row)
+    for name in _returned(budgets):
+        del groups["tuned" if name == "linear" else name]
+    return groups
+
+
+def _returned(budgets: Sequence[BudgetView]) -> list[str]:
+    """The name of the hand-made schedule that every budget returns, if there is one."""
+    names = [[name for name, row in budget.baselines.items() if budget.is_itself(row)] for budget in budgets]
+    return names[0][:1] if len({*map(tuple, names)}) == 1 else []
+
+
+def _names(budgets: Sequence[BudgetView], groups: Mapping[str, Sequence[Row]]) -> dict[str, str]:
+    """What the tuned schedules are called, where they are one hand-made schedule."""
+    returned = _returned(budgets)
+    return {"tuned": f"tuned: {short_name(returned[0])}"} if returned and "tuned" in groups else {}
 
 
 def _kinds(budgets: Sequence[BudgetView]) -> dict[str, list[Row]]:
@@ -192,9 +220,15 @@ def _kinds(budgets: Sequence[BudgetView]) -> dict[str, list[Row]]:
 
 
 def _quality_figure(
-    view: RunView, looks: Looks, groups: Mapping[str, Sequence[Row]], where: str, data: Estimate | None
+    view: RunView,
+    looks: Looks,
+    groups: Mapping[str, Sequence[Row]],
+    where: str,
+    data: Estimate | None,
+    names: Mapping[str, str] = MappingProxyType({}),
 ) -> Figure:
-    series = _quality_series(groups, short_names(groups), looks)[:MOST_SERIES]
+    """Values against calls. names: what labels are called, where it is not their short name."""
+    series = _quality_series(groups, {**short_names(groups), **names}, looks)[:MOST_SERIES]
     ticks = sorted({float(row.steps) for rows in groups.values() for row in rows if not row.every})
     intervals = "computed exactly" if view.about.exact else "with 95 % intervals"
     said = "; ".join(

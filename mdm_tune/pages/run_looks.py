@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mdm_tune.pages.chart_frame import LOOKS, PLACES, Look, looks, marker
+from mdm_tune.pages.chart_frame import KINDS, LOOKS, PLACES, Look, looks, marker
 from mdm_tune.pages.colours import resolved
-from mdm_tune.pages.names import role_of
+from mdm_tune.pages.names import kind_of, role_of
 from mdm_tune.pages.run_views import RunView
 from mdm_tune.pages.svg import element
 from mdm_tune.schedules.labels import Label
@@ -20,11 +20,13 @@ class Looks:
     """The looks of the schedules of one page.
 
     Args:
-        view: the run. Its tuned schedules share a look; each other schedule and adaptive plan has its own.
+        view: the run. Its tuned schedules share a look; each other schedule and adaptive plan has its own. Where a
+            search compares kinds of policies, the look of an adaptive winner is that of its kind.
     """
 
     def __init__(self, view: RunView) -> None:
-        self.tuned = {(budget.steps, budget.label) for budget in view.budgets}
+        budgets = [budget for budget in view.budgets if not (budget.policies and kind_of(budget.label))]
+        self.tuned = {(budget.steps, budget.label) for budget in budgets}
         labels = ["tuned", "linear", *PLACES]  # a map names some of them before there are results
         labels += [label for budget in view.budgets for label in budget.baselines]
         labels += [policy.kind for budget in view.budgets for policy in budget.policies if policy.kind != "counts"]
@@ -35,7 +37,12 @@ class Looks:
         """The look of a schedule by its label; that of the tuned one where a budget has found it."""
         if (steps, label) in self.tuned or (label not in self.found and role_of(label) in ("tuned", "other")):
             return TUNED
-        return self.found.get(label) or LOOKS[role_of(label)][0]
+        kind = kind_of(label)
+        return self.found.get(label) or (LOOKS["adaptive"][KINDS[kind]] if kind else LOOKS[role_of(label)][0])
+
+    def of_policy(self, policy: str) -> Look:
+        """The look of a policy of a frontier, which a search calls ``tuned counts``, ``tuned quota`` and so on."""
+        return TUNED if policy == "tuned counts" else self.of(policy.removeprefix("tuned "))
 
     def colour(self, label: str, steps: int | None = None) -> str:
         """The name of its colour, such as ``linear``."""

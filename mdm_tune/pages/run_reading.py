@@ -102,7 +102,7 @@ def read_run(records: RunRecords) -> RunView:
         headline=frontier.get("headline"),
         margin=frontier.get("margin"),
         rows=() if evaluate is None else tuple(_rows(evaluate, about.maximize)),
-        frontier=read_frontier(policies),
+        frontier=read_frontier(policies, searched=bool((search or {}).get("policy_frontier"))),
         data=None if evaluate is None or not evaluate.get("data") else Estimate.from_json(evaluate["data"]),
         reference="linear" if evaluate is None else evaluate.get("reference") or "linear",
         evaluated=None if evaluate is None else next((row.get("n") for row in evaluate["rows"]), None),

@@ -226,6 +226,10 @@ class BudgetView:
         """Whether the tuned schedule is the best hand-made one."""
         return self.rival is not None and not self.policy and Label.read(self.rival.label).name == self.kind
 
+    def is_itself(self, row: Row) -> bool:
+        """Whether a row of a hand-made schedule is that of the winner, so that it need not be shown twice."""
+        return not self.policy and Label.read(row.label).name == self.kind and row.estimate == self.estimate
+
     @property
     def adaptive(self) -> bool:
         """Whether it is a policy that is more than a schedule."""

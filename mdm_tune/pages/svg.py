@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 __all__ = [
     "BOLD",
+    "BREAKS",
     "Point",
     "closed_path",
     "element",
@@ -38,6 +39,7 @@ WIDTHS = {
 }
 OTHER = 0.84  # of a letter that is not listed
 BOLD = 1.12  # how much wider bold text is
+BREAKS = re.compile("(?<=[:,/])|(?=[@#])")  # in the name of a policy or a file, such as quota:beta:1.0,0.5#8@0.9
 FORBIDDEN = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
 
 
@@ -111,13 +113,23 @@ def shortened(content: str, size: float, width: float) -> str:
 
 
 def paragraph(content: str, size: float, width: float, *, bold: bool = False) -> Sequence[str]:
-    """The text in lines of at most ``width`` pixels. A word that is wider is cut."""
+    """The text in lines of at most ``width`` pixels.
+
+    A word that is wider is broken where names may be broken, see ``BREAKS``. A part that is still wider is cut.
+    """
     size = size * BOLD if bold else size
     lines: list[str] = []
     for word in content.split():
         longer = f"{lines[-1]} {word}" if lines else ""
         if longer and width_of(longer, size) <= width:
             lines[-1] = longer
-        else:
-            lines.append(shortened(word, size, width))
+            continue
+        lines.append("")
+        for part in [word] if width_of(word, size) <= width else BREAKS.split(word):
+            if width_of(lines[-1] + part, size) <= width:
+                lines[-1] += part
+            elif lines[-1]:
+                lines.append(shortened(part, size, width))
+            else:
+                lines[-1] = shortened(part, size, width)
     return lines

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import unicodedata
 from functools import cache
 from importlib import resources
@@ -15,6 +14,7 @@ from mdm_tune.pages.charts import Figure, custom_properties
 from mdm_tune.pages.names import cut_text, figure_name, large, short_name, time_text
 from mdm_tune.pages.run_views import GainView
 from mdm_tune.pages.sentences import value_text, verdict_text
+from mdm_tune.pages.svg import BREAKS
 from mdm_tune.version import __version__
 
 if TYPE_CHECKING:
@@ -100,10 +100,10 @@ def _environment() -> Environment:
 
 
 def _breakable(name: str) -> Any:
-    """A name that may be broken after its colons and before ``@``."""
+    """A name that may be broken at ``BREAKS``."""
     from markupsafe import Markup, escape
 
-    parts = (escape(visible(part)) for part in re.split("(?<=:)|(?=@)", name))
+    parts = (escape(visible(part)) for part in BREAKS.split(name))
     return Markup("<wbr>").join(parts)
 
 

@@ -42,6 +42,17 @@ def test_hand_made_schedules_look_the_same_in_every_figure() -> None:
     assert many[0] not in many[1:] and len(set(many)) == 8
 
 
+def test_each_kind_of_adaptive_plan_has_its_colour_in_every_figure_and_its_plans_differ() -> None:
+    kinds = ["threshold", "entropy-bound", "quota", "cap", "klass"]
+    names = [*(f"{kind}:0.9" for kind in kinds), "threshold:0.7", "threshold:0.5@x"]
+    found = looks(["adaptive"] * 7, [False] * 7, names)
+    assert len({each.colour for each in found[:5]}) == 5 and {found[0].colour} == {each.colour for each in found[5:]}
+    assert len({(each.shape, each.dash) for each in (found[0], *found[5:])}) == 3
+    assert looks(["adaptive"] * 2, [False] * 2, ["klass", "quota:beta:1,1@0.9"]) == (found[4], found[2])
+    many = looks(["adaptive"] * 40, [False] * 40, [f"threshold:0.{number}" for number in range(40)])
+    assert {each.colour for each in many} == {found[0].colour} and len({*many}) > 15
+
+
 def test_given_ticks_go_on_with_their_ratio() -> None:
     scale = Scale(low=3.5, high=140, start=0, end=600, log=True)
     assert [value for value, _ in fitting_ticks(Axis("", log=True, ticks=(4, 8, 16)), scale, 7, 12)] == [

@@ -7,7 +7,8 @@ import pytest
 
 from mdm_tune.pages.colours import DARK, LIGHT, colour_at, contrast, custom_properties, resolved
 
-TEXT = {"ink", "soft", "tuned", "linear", "adaptive", "first", "second", "third", "fourth", "loss"}
+KINDS = {"adaptive", "quota", "cap", "entropy", "klass"}
+TEXT = {"ink", "soft", "tuned", "linear", "first", "second", "third", "fourth", "loss"} | KINDS
 
 
 def channels(colour: str) -> np.ndarray:
@@ -53,7 +54,7 @@ def test_text_and_marks_have_contrast(theme: dict[str, str]) -> None:
 def test_no_two_series_have_nearly_one_colour(theme: dict[str, str]) -> None:
     """Also for readers without red receptors, by the matrix of Vienot, Brettel and Mollon 1999 on linear light."""
     blind = np.array([[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0.00401, 1]])
-    names = ["tuned", "linear", "adaptive", "first", "second"]
+    names = ["tuned", "linear", "first", "second", *sorted(KINDS)]
     for matrix in (np.eye(3), blind):
         seen = {}
         for name in names:

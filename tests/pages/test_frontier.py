@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from mdm_tune.pages.charts import Axis
+from mdm_tune.pages.charts import Axis, Look
 from mdm_tune.pages.frontier import frontier_figure, read_frontier
 from mdm_tune.pages.run_figures import figures_of
+from mdm_tune.pages.run_looks import Looks
 from mdm_tune.pages.run_page import run_page
 from tests.pages.test_sentences import evaluation
+from tests.support.charts import parsed, texts
 
 
 def point(schedule: str, policy: str, tpf: float, value: float, no_worse: bool | None) -> dict[str, Any]:
@@ -37,11 +39,18 @@ FRONTIER = {
 }
 
 
-def test_every_line_begins_at_one_token_per_step() -> None:
+def look(policy: str) -> Look:
+    return Looks(evaluation(("linear", 8, 0.8, None))).of_policy(policy)
+
+
+def test_one_token_per_step_is_a_line_across_and_ticks_are_powers_of_two() -> None:
     view = read_frontier(FRONTIER)
     assert view is not None and list(view.policies) == ["linear", "threshold"]
-    drawn = frontier_figure(view, Axis("share", better="higher")).svg()
-    assert drawn.count("one token per step: 0.95") == 2 * 2  # each tip twice, as title and for readers
+    figure = frontier_figure(view, Axis("share", better="higher"), look)
+    drawn, root = figure.svg(), parsed(figure.svg())
+    assert "one token per step is 0.950 [0.930, 0.970]" in figure.description
+    shown = {each.text: each for each in texts(root)}
+    assert "one token per step" in shown and {"4"} == {"1", "2", "4", "5", "8"} & shown.keys()
     assert "threshold:0.9: 0.940 [0.920, 0.960] at 3.5 tokens per call, as good as one token per step" in drawn
     assert read_frontier({}) is None
 
@@ -54,10 +63,13 @@ def test_the_page_has_the_sentence_and_the_figure_only_if_there_is_a_frontier() 
     assert "<p>The cheapest policy is threshold:0.9.</p>" in text and "tokens per denoiser call" in text
 
 
-def test_of_too_many_policies_hand_made_schedules_are_left_out() -> None:
+def test_of_too_many_policies_the_worst_hand_made_schedules_are_left_out() -> None:
     names = ["linear", "squared-sine", "sine", "maskgit-cosine", "tuned counts", "threshold", "tuned quota"]
     names += ["tuned cap", "entropy-bound", "tuned klass"]
-    view = read_frontier({**FRONTIER, "points": [point(name, name, 4.0, 0.5, None) for name in names]})
+    values = {"sine": 0.6}
+    points = [point(name, name, 4.0, values.get(name, 0.5), None) for name in names]
+    view = read_frontier({**FRONTIER, "points": points})
     assert view is not None
-    said = frontier_figure(view, Axis("share", better="higher")).description
-    assert [name for name in names if f" {name}: " in said] == [*names[:2], *names[4:]]
+    said = frontier_figure(view, Axis("share", better="higher"), look).description
+    assert [name for name in names if f" {name}: " in said] == ["linear", "sine", *names[4:]]
+    assert len({(look(name).colour, look(name).shape) for name in names}) == len(names)

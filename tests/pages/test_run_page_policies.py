@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -32,9 +33,10 @@ def test_each_kind_of_policy_has_a_row_and_a_point_at_the_calls_that_it_made() -
     view = made(record)
     (budget,) = view.budgets
     assert (budget.name, budget.label, budget.of_the_family) == ("threshold:0.6222", "threshold:0.6222", False)
-    found = figures_of(view)
-    assert "threshold: 0.812 at 4.375" in found["policies"].description and "cap" not in found["policies"].description
-    assert "over linear, at more calls" in found["gains"].description
+    found, kinds = figures_of(view), figures_of(replace(view, frontier=None))
+    assert "threshold: 0.812 at 4.375" in kinds["policies"].description and "cap" not in kinds["policies"].description
+    assert "over linear: 0.030 [0.018, 0.042], better, but at more calls" in found["gains"].description
+    assert "quality" not in kinds and not {"quality", "policies"} & {*found} and "frontier" in found  # each shown once
     page = read_page(checked(view))
     assert {4.375, 4.125, 4.625, 0.8125} <= page.numbers
     assert "cannot make 4 calls at 4 steps" in page.text and "counts: Beta(0.5, 0.75)" in page.text

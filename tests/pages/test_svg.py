@@ -50,3 +50,12 @@ def test_text_is_broken_and_cut_to_its_width() -> None:
     assert width_of(cut, 12) <= 100 and cut.startswith("a/") and cut.endswith(".yaml") and "\u2026" in cut
     assert shortened("wide", 12, 1) == "\u2026"
     assert width_of("wide", 12, bold=True) > width_of("wide", 12)
+
+
+def test_a_long_name_is_broken_where_names_may_be_broken_and_not_in_a_word() -> None:
+    name = "quota:beta:1.093,8.678#8@0.9405"
+    lines = paragraph(f"{name} over linear", 12, 110)
+    assert lines == ["quota:beta:", "1.093,8.678#8", "@0.9405 over", "linear"]
+    assert paragraph(name, 12, 400) == [name]
+    (cut, after) = paragraph("a" * 60 + ":b", 12, 100)
+    assert "\u2026" in cut and after == "b"
