@@ -66,7 +66,7 @@ def read_frontier(found: Mapping[str, Any], *, searched: bool = False) -> Fronti
     policies: dict[str, tuple[FrontierPoint, ...]] = {}
     for each in found["points"]:
         policies[str(each["policy"])] = (*policies.get(each["policy"], ()), _point(each))
-    return FrontierView(str(found["sentence"]), _point(found["reference"]), policies, searched)
+    return FrontierView(str(found["sentence"]), _point(found["reference"]), policies, searched=searched)
 
 
 def _point(record: Mapping[str, Any]) -> FrontierPoint:

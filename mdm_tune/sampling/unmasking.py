@@ -142,18 +142,7 @@ def unmask(
         if on_step is not None:
             on_step(state.shown(number, hidden))
         number += 1
-    nll, impossible = (
-        None if reference is None else torch.from_numpy(array) for array in (state.nll, state.impossible)
-    )
-    return Unmasked(
-        tokens=torch.from_numpy(state.tokens),
-        nll=nll,
-        nfe=torch.from_numpy(state.nfe),
-        denoiser_rows=state.batched.denoiser_rows,
-        denoiser_tokens=state.batched.denoiser_tokens,
-        impossible=impossible,
-        revealed=torch.from_numpy(state.revealed),
-    )
+    return state.result()
 
 
 class _State:
@@ -269,8 +258,7 @@ class _State:
             bad = positions & np.isneginf(self.log_prob)
             self.impossible = np.where(bad.any(axis=1) & (self.impossible < 0), bad.argmax(axis=1), self.impossible)
 
-    @property
-    def revealed(self) -> Integers:
+    def _revealed(self) -> Integers:
         """The tokens (rows, calls) that each call of a row revealed."""
         found = np.zeros((len(self.nfe), int(self.nfe.max(initial=0))), dtype=np.int64)
         for calls, counts in self.steps:
@@ -286,6 +274,21 @@ class _State:
             found = torch.zeros(revealed.shape, dtype=torch.float64)
             found[revealed] = confidence(self.drawing.order, torch.from_numpy(self.unscattered[revealed]))
         return Step(number, torch.from_numpy(self.tokens), torch.from_numpy(revealed), confidence=found)
+
+    def result(self) -> Unmasked:
+        """The rows as they are, with what they cost."""
+        nll, impossible = (
+            None if self.reference is None else torch.from_numpy(array) for array in (self.nll, self.impossible)
+        )
+        return Unmasked(
+            tokens=torch.from_numpy(self.tokens),
+            nll=nll,
+            nfe=torch.from_numpy(self.nfe),
+            denoiser_rows=self.batched.denoiser_rows,
+            denoiser_tokens=self.batched.denoiser_tokens,
+            impossible=impossible,
+            revealed=torch.from_numpy(self._revealed()),
+        )
 
     def stop(self) -> None:
         """Fill the rows whose text has ended with the end token."""
