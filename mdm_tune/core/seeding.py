@@ -11,10 +11,11 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["derive_seed", "noise"]
+__all__ = ["StepNoise", "derive_seed", "noise"]
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 STEP_STRIDE = np.uint64(1 << 32)  # addresses of one step: a row has at most 2^32 positions
+TOGETHER = 1 << 12  # numbers that are made at a time; a few take as long
 
 
 def derive_seed(root: int, *names: str | int) -> int:
@@ -54,6 +55,34 @@ def noise(seeds: NDArray[np.uint64], purpose: str, step: int | NDArray[np.int64]
     numbers += 0.5
     numbers *= 2.0**-52
     return numbers
+
+
+class StepNoise:
+    """``noise`` at steps that rise from call to call; the numbers of several steps are made at a time.
+
+    Args:
+        seeds: (rows,).
+        purpose: the name of the use, such as "token".
+        length: positions of a row.
+    """
+
+    def __init__(self, seeds: NDArray[np.uint64], purpose: str, length: int) -> None:
+        self._seeds, self._purpose, self._length = seeds, purpose, length
+        self._ahead = np.arange(max(1, TOGETHER // max(1, len(seeds) * length)))
+        self._row = np.arange(len(seeds))
+        self._first = np.zeros(len(seeds), dtype=np.int64)  # of each row: the first step whose numbers are kept
+        self._kept = np.empty((len(seeds), 0, length))
+
+    def at(self, steps: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The numbers (rows, length) at the step (rows,) of each row; none of them is below that of the last call."""
+        try:
+            return np.asarray(self._kept[self._row, steps - self._first])
+        except IndexError:  # a step beyond those that are kept
+            self._first, size = steps.copy(), len(self._ahead)
+            ahead = (steps[:, None] + self._ahead).ravel()
+            made = noise(self._seeds.repeat(size), self._purpose, ahead, self._length)
+            self._kept = made.reshape(len(steps), size, self._length)
+            return self._kept[:, 0]
 
 
 @cache

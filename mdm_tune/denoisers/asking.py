@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -105,8 +105,8 @@ class BatchedDenoiser:
         """
         first, distinct_of = _distinct_rows(tokens)
         row, position = wanted.nonzero()
-        described = _RowNames(names=names, distinct_of=distinct_of, where=where)
-        calls = _Calls(tokens=tokens, wanted=wanted, row=row, column=position, names=described)
+        names_of = _RowNames(names, distinct_of, where)
+        calls = _Calls(tokens=tokens, wanted=wanted, row=row, column=position, names=names_of)
         source: Integers | None = None  # of each entry: which of the predictions; None if each has one of its own
         if len(first) < len(tokens):
             union = np.zeros((len(first), tokens.shape[1]), dtype=bool)
@@ -116,15 +116,16 @@ class BatchedDenoiser:
             order = source.argsort(kind="stable")
             source, row, position = source[order], row[order], position[order]
             row_of_union, column_of_union = union.nonzero()
-            calls = _Calls(
-                tokens=tokens[first], wanted=union, row=row_of_union, column=column_of_union, names=described
-            )
+            calls = _Calls(tokens=tokens[first], wanted=union, row=row_of_union, column=column_of_union, names=names_of)
         for start, logits in self._logits_in_pieces(calls):
             size = max(1, ELEMENTS // logits.shape[1])
             if source is None:
-                for at in range(start, start + len(logits), size):
-                    entries = slice(at, min(at + size, start + len(logits)))
-                    yield row[entries], position[entries], logits[at - start : at - start + size]
+                at = start
+                for piece in _pieces(logits, size):
+                    entries = slice(at, at + len(piece))
+                    at = entries.stop
+                    yield row[entries], position[entries], piece
+                    del piece
             else:
                 low, high = source.searchsorted([start, start + len(logits)])
                 for at in range(low, high, size):
@@ -140,27 +141,23 @@ class BatchedDenoiser:
         start, begin, batch = 0, 0, working_batch(self.denoiser, self.batch)
         while start < len(counts):
             part = slice(start, _call_end(limit, start, batch))
-            answers = self._answers(calls, part, slice(begin, begin + sum(counts[part])))
             failure, done = None, begin
-            while True:
-                try:
-                    logits = next(answers, None)
-                except ForeignFailure as error:
-                    raise error.located(calls.names.describe(part)) from error.__cause__
-                except UnusableOutput as error:
-                    raise RunError(
-                        f"a denoiser must return one row of {self.denoiser.vocab_size} float logits per wanted "
-                        f"position, {error} {calls.names.describe(part)}; correct the denoiser"
-                    ) from None
-                except (MemoryError, RuntimeError) as error:
-                    failure = out_of_memory(error)
-                    if failure is None:
-                        raise
-                if failure is not None or logits is None:
-                    break
-                done += len(logits)
-                yield done - len(logits), logits
-                del logits
+            try:
+                for logits in self._answers(calls, part, slice(begin, begin + sum(counts[part]))):
+                    done += len(logits)
+                    yield done - len(logits), logits
+                    del logits
+            except ForeignFailure as error:
+                raise error.located(calls.names.describe(part)) from error.__cause__
+            except UnusableOutput as error:
+                raise RunError(
+                    f"a denoiser must return one row of {self.denoiser.vocab_size} float logits per wanted "
+                    f"position, {error} {calls.names.describe(part)}; correct the denoiser"
+                ) from None
+            except (MemoryError, RuntimeError) as error:
+                failure = out_of_memory(error)
+                if failure is None:
+                    raise
             if failure is not None:  # outside the handler, where the error still holds the failed call's tensors
                 batch = _half_batch(part.stop - start, calls.tokens.shape[1], failure)
                 continue
@@ -186,9 +183,11 @@ class BatchedDenoiser:
             width = states.numel() // positions
             least = min(max(width // WIDTH_PER_POSITION, HEAD_POSITIONS), HEAD_POSITIONS_WIDE)
             size = max(least, HEAD // vocab)
-            for first in range(0, positions, size):
-                logits = self.parts.head(states[first : first + size])
-                yield checked_logits(logits, (min(size, positions - first), vocab), device)
+            left = positions
+            for piece in _pieces(states, size):
+                logits = self.parts.head(piece)
+                yield checked_logits(logits, (min(size, left), vocab), device)
+                left -= size
                 del logits
         self._count(tokens)  # once only, also if the memory did not suffice for the head at first
 
@@ -196,6 +195,11 @@ class BatchedDenoiser:
         positions = int(np.count_nonzero(tokens.numpy() >= 0)) if self.padded else tokens.numel()
         self.denoiser_rows += self.forwards * len(tokens)
         self.denoiser_tokens += self.forwards * positions
+
+
+def _pieces(tensor: Tensor, size: int) -> Sequence[Tensor]:
+    """The tensor in pieces of at most ``size`` rows."""
+    return tensor.split(size) if len(tensor) > size else (tensor,)
 
 
 def check_best(best: Tensor, rows: Integers, where: str) -> None:
@@ -235,8 +239,7 @@ def _distinct_rows(tokens: Integers) -> tuple[Integers, Integers]:
 _ONLY = np.zeros(1, dtype=np.int64)
 
 
-@dataclass(frozen=True)
-class _Calls:
+class _Calls(NamedTuple):
     """Distinct rows to predict.
 
     Attributes:
@@ -254,8 +257,7 @@ class _Calls:
     names: _RowNames
 
 
-@dataclass(frozen=True)
-class _RowNames:
+class _RowNames(NamedTuple):
     """Row numbers for messages.
 
     Attributes:

@@ -34,7 +34,6 @@ __all__ = [
 
 ORDERS: tuple[Order, ...] = get_args(Order)
 LARGE = 2048  # tokens of a vocabulary from which fewer passes over the logits pay for more operations
-LAST_CANDIDATE = float(np.finfo(np.float64).max)
 
 
 @dataclass(frozen=True)
@@ -280,9 +279,8 @@ def scattered(drawing: Drawing, scores: Tensor, uniform: Tensor) -> Tensor:
 
 def top(scores: NDArray[np.float64], candidates: NDArray[np.bool_], count: NDArray[np.int64]) -> NDArray[np.bool_]:
     """The ``count`` (rows,) candidates (rows, length) of highest score per row, ties to the lowest position."""
-    # A candidate's -inf still comes before whatever is no candidate.
-    cost = np.where(candidates, np.minimum(-scores, LAST_CANDIDATE), np.inf)
-    chosen = np.zeros_like(candidates)
+    cost = np.where(candidates, -scores, np.nan)  # NaN comes last, after a candidate's inf
+    chosen = np.zeros(candidates.shape, dtype=bool)
     for row, order, size in zip(chosen, cost.argsort(axis=1, kind="stable"), count.tolist(), strict=True):
         row[order[:size]] = True
     return candidates & chosen

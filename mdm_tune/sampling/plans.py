@@ -225,6 +225,7 @@ class _RankedRule:
     def __init__(self, plan: CountPlan, blocks: Integers | None) -> None:
         counts = plan.counts.numpy()
         self.counts = counts.reshape(len(counts), -1).T  # (all steps, rows)
+        self.busy = (self.counts > 0)[..., None]
         self.blocks, self.per_block, self.step = blocks, counts.shape[2], -1
 
     def wanted(self, hidden: Booleans) -> Booleans | None:
@@ -232,7 +233,7 @@ class _RankedRule:
         if self.step == len(self.counts):
             return None
         inside = hidden if self.blocks is None else hidden & (self.blocks == self.step // self.per_block)
-        return np.asarray(inside & (self.counts[self.step] > 0)[:, None])
+        return np.asarray(inside & self.busy[self.step])
 
     def chosen(self, wanted: Booleans, scores: Floats, changes: Floats) -> Booleans:
         return top(scores, wanted, self.counts[self.step])

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import quantity
-from mdm_tune.core.seeding import noise
+from mdm_tune.core.seeding import StepNoise, noise
 from mdm_tune.denoisers.asking import BatchedDenoiser, check_best
 from mdm_tune.denoisers.base import Denoiser, to_device
 from mdm_tune.sampling.drawing import PLAIN, Drawing, Scratch, confidence, draw, scattered, without
@@ -132,16 +132,17 @@ def unmask(
     state = _State(batched, tokens.numpy(), seeds, drawing, originals, named, scratch, stability)
     once = partial(noise, seeds, "position", 0, tokens.shape[1])
     rule = step_rule_of(plan, drawing, state.hidden, blocks, once)
-    number = 0
-    while (wanted := rule.wanted(hidden := state.hidden)) is not None:
-        with torch.inference_mode():
+    number, inference, gradients = 0, torch.is_inference_mode_enabled(), torch.is_grad_enabled()
+    with torch.inference_mode():  # around all steps, because to begin and end it takes long
+        while (wanted := rule.wanted(hidden := state.hidden)) is not None:
             state.predict(number, wanted)
-        state.reveal(rule.chosen(wanted, state.scores, state.changes))
-        if drawing.stop_at_end:
-            state.stop()
-        if on_step is not None:
-            on_step(state.shown(number, hidden))
-        number += 1
+            state.reveal(rule.chosen(wanted, state.scores, state.changes))
+            if drawing.stop_at_end:
+                state.stop()
+            if on_step is not None:
+                with torch.inference_mode(inference), torch.set_grad_enabled(gradients):
+                    on_step(state.shown(number, hidden))
+            number += 1
     return state.result()
 
 
@@ -162,11 +163,18 @@ class _State:
         scratch: Scratch,
         stability: Stability | None,
     ) -> None:
-        self.batched, self.seeds, self.drawing = batched, seeds, drawing
+        self.batched, self.drawing = batched, drawing
         self.reference, self.names, self.stability = reference, names, stability
         self.tokens, self.mask_id, self.scratch = tokens.copy(), batched.denoiser.mask_id, scratch
         self.generated = self.hidden
         self.draws = drawing.temperature > 0 and reference is None
+        # If every position is drawn once, its noise does not depend on the step, and schedules share more of it. A
+        # candidate that is ranked by its drawn token and not revealed must be drawn again. The steps of a row are
+        # numbered by its own calls: steps that reveal nothing (padding to the longest plan of a batch) change nothing.
+        length, again = tokens.shape[1], drawing.order == "confidence" or not drawing.end_confident
+        self.token_noise = StepNoise(seeds, "token", length) if self.draws and again else None
+        self.token_noise_once = noise(seeds, "token", 0, length) if self.draws and not again else None
+        self.order_noise = StepNoise(seeds, "order", length) if drawing.confidence_temperature > 0 else None
         self.drawn, self.scores, self.log_prob = np.zeros_like(tokens), np.zeros(tokens.shape), np.zeros(tokens.shape)
         self.unscattered = self.scores if drawing.confidence_temperature == 0 else np.zeros(tokens.shape)
         self.changes = self.scores if stability is None else np.zeros(tokens.shape)
@@ -186,29 +194,22 @@ class _State:
         active = busy.nonzero()[0]
         if len(active) == 0:
             return
+        uniform = self.token_noise_once if self.token_noise is None else self.token_noise.at(self.nfe)
+        shuffle = None if self.order_noise is None else self.order_noise.at(self.nfe)
         self.nfe += busy
-        tokens, wanted_here, calls, seeds = self.tokens, wanted, self.nfe, self.seeds
+        tokens, wanted_here, names = self.tokens, wanted, self.names
         if len(active) < len(wanted):
-            tokens, wanted_here, calls, seeds = tokens[active], wanted[active], calls[active], seeds[active]
-        # If every position is drawn once, its noise does not depend on the step, and schedules share more of it. A
-        # candidate that is ranked by its drawn token and not revealed must be drawn again. The steps of a row are
-        # numbered by its own calls: steps that reveal nothing (padding to the longest plan of a batch) change nothing.
-        address, length = calls - 1, tokens.shape[1]
-        ranked_by_token = self.drawing.order == "confidence" or not self.drawing.end_confident
-        uniform = noise(seeds, "token", address if ranked_by_token else 0, length) if self.draws else None
-        names, where = self.names[active], f"at step {step + 1}"
-        device, pieces = self.batched.device, []
+            tokens, wanted_here, names = tokens[active], wanted[active], names[active]
+        where, pieces = f"at step {step + 1}", []
         if self.stability is not None:
             self.stability.begin(wanted)
         for mine, at, logits in self.batched(tokens, wanted_here, names, where):
+            rows = active[mine]
             drawn_by, target = (
-                None if values is None else to_device(torch.from_numpy(values), device)
-                for values in (
-                    None if uniform is None else uniform[mine, at],
-                    None if self.reference is None else self.reference[active[mine], at],
-                )
+                None if values is None else to_device(torch.from_numpy(values[rows, at]), self.batched.device)
+                for values in (uniform, self.reference)
             )
-            pieces.append((mine, at, self._draw(logits, drawn_by, target, active[mine], at)))
+            pieces.append((mine, at, self._draw(logits, drawn_by, target, rows, at)))
             del logits  # before the next ones are computed
         mine, at, columns = pieces[0]
         if len(pieces) > 1:
@@ -221,10 +222,9 @@ class _State:
         rows = active[mine]
         self.drawn[rows, at] = drawn.numpy() if self.reference is None else self.reference[rows, at]
         if self.drawing.order != "random":
-            if self.drawing.confidence_temperature > 0:
-                shuffle = noise(seeds, "order", address, length)[mine, at]
+            if shuffle is not None:
                 self.unscattered[rows, at] = scores.numpy()
-                scores = scattered(self.drawing, scores, torch.from_numpy(shuffle))
+                scores = scattered(self.drawing, scores, torch.from_numpy(shuffle[rows, at]))
             self.scores[rows, at] = scores.numpy()
         if self.reference is not None:
             self.log_prob[rows, at] = log_prob.numpy()

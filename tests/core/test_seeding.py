@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.stats import kstest
 
-from mdm_tune.core.seeding import derive_seed, noise, splitmix64
+from mdm_tune.core import seeding
+from mdm_tune.core.seeding import StepNoise, derive_seed, noise, splitmix64
 
 GOLDEN = 0x9E3779B97F4A7C15
 WORD = 1 << 64
@@ -111,6 +113,32 @@ def test_a_row_does_not_depend_on_the_other_rows_or_on_the_length() -> None:
         assert np.array_equal(together[row, :25], alone[0])
     assert np.array_equal(noise(seeds, "token", 3, 40)[[0, 3]], together[[0, 3]])
     assert noise(seeds[:0], "token", 0, 4).shape == (0, 4)
+
+
+@pytest.mark.parametrize("together", [1, 30, 1000])
+def test_numbers_of_several_steps_at_a_time_are_those_of_each_step(together: int, monkeypatch: Any) -> None:
+    monkeypatch.setattr(seeding, "TOGETHER", together)
+    seeds = np.array([5, 0, 2**64 - 1], dtype=np.uint64)
+    kept = StepNoise(seeds, "token", 4)
+    for steps in ([0, 0, 0], [1, 0, 1], [2, 0, 2], [3, 1, 2], [3, 2, 3], [90, 3, 4], [91, 3, 200], [91, 300, 200]):
+        found = kept.at(np.array(steps))
+        assert np.array_equal(found, noise(seeds, "token", np.array(steps), 4))
+    assert StepNoise(seeds[:0], "token", 4).at(np.array([], dtype=np.int64)).shape == (0, 4)
+    assert StepNoise(seeds, "token", 0).at(np.array([0, 0, 0])).shape == (3, 0)
+
+
+def test_steps_that_follow_each_other_are_made_together(monkeypatch: Any) -> None:
+    made = []
+
+    def counted(seeds: NDArray[np.uint64], *address: Any) -> NDArray[np.float64]:
+        made.append(len(seeds))
+        return noise(seeds, *address)
+
+    monkeypatch.setattr(seeding, "noise", counted)
+    kept = StepNoise(np.arange(2, dtype=np.uint64), "token", 64)
+    for step in range(40):
+        kept.at(np.full(2, step))
+    assert made == [64, 64]  # 2 rows of 64 positions at 32 steps are 4,096 numbers
 
 
 def test_extreme_bit_patterns_stay_inside_the_open_interval() -> None:

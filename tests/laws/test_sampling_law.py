@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy.stats import chisquare
 from torch import Tensor
 
+from mdm_tune.core import seeding
 from mdm_tune.core.seeding import noise
-from mdm_tune.sampling import unmasking
 from mdm_tune.sampling.drawing import ORDERS, Drawing, Order
 from mdm_tune.sampling.unmasking import RevealPlan, Step, unmask
 from tests.support.enumeration import Enumeration, Law, total_variation
@@ -107,7 +107,7 @@ def test_a_confidence_candidate_that_is_not_revealed_must_be_drawn_anew(
     ) -> NDArray[np.float64]:
         return noise(seeds, purpose, 0, length)
 
-    monkeypatch.setattr(unmasking, "noise", keyed_by_position)
+    monkeypatch.setattr(seeding, "noise", keyed_by_position)
     truth = fixed(name, tuple(LAWS[name][2]), "confidence", 1.0)
     assert fit(sampled(name, "confidence", 1.0), truth) < 1e-12
     # The orders that draw each position once do not mind.

@@ -12,9 +12,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from mdm_tune.core import seeding
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.seeding import noise
-from mdm_tune.sampling import unmasking
 from mdm_tune.sampling.drawing import Drawing, draw_tokens, scattered
 from mdm_tune.sampling.unmasking import RevealPlan, Step, Unmasked, unmask
 from tests.sampling.test_unmasking import mixed, small_transformer
@@ -132,7 +132,7 @@ def test_positions_are_drawn_anew_at_every_step(monkeypatch: pytest.MonkeyPatch)
     drawing = Drawing("confidence", confidence_temperature=0.3)
     start, a_plan = torch.full((SAMPLES, 4), 2), same_plan(COUNTS, SAMPLES)
     for way, sound in ((noise, True), (kept, False)):
-        monkeypatch.setattr(unmasking, "noise", way)
+        monkeypatch.setattr(seeding, "noise", way)
         result = unmask(TableDenoiser(table), start, a_plan, seeds=seeds(SAMPLES), drawing=drawing, batch=1000)
         assert (fit(tally(result.tokens), law) > LEVEL) == sound
 

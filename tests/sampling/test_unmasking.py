@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -108,6 +109,29 @@ def test_what_changes_and_what_does_not(way: str, blocks: int) -> None:
     filled = result.tokens[hidden]
     assert bool(((filled >= 0) & (filled < VOCAB)).all())
     assert len(set(filled.tolist())) == VOCAB
+
+
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_on_step_runs_in_the_mode_of_the_caller(mode: Any) -> None:
+    weight, found = torch.ones((), requires_grad=True), []
+
+    def on_step(step: Step) -> None:
+        assert step.confidence is not None
+        found.append((torch.is_inference_mode_enabled(), (weight * step.confidence).sum().requires_grad))
+
+    batch = mixed()
+    with mode():
+        expected = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
+        unmask(
+            table(),
+            batch.tokens,
+            CountPlan(batch.counts),
+            seeds=batch.seeds,
+            drawing=Drawing("confidence"),
+            on_step=on_step,
+        )
+        assert (torch.is_inference_mode_enabled(), torch.is_grad_enabled()) == expected
+    assert found == [expected] * STEPS
 
 
 @pytest.mark.parametrize("way", WAYS)
