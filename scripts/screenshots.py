@@ -3,10 +3,10 @@
     python scripts/screenshots.py runs/text/report.html --output screenshots
 
 It needs Chromium (on Debian: apt-get install chromium). For every page, width and theme it takes a screenshot of the
-whole page and reports errors of scripts, messages on the console, elements that are wider than the screen, and text
-that is cut off or stands outside its figure. It also sorts a table, shows a hint and changes the theme. The exit code
-is 1 if anything is wrong. What is measured is written by a script that is added to a copy of the page; the page itself
-does not change.
+whole page and reports errors of scripts, messages on the console, elements that are wider than the screen, tables that
+do not fit a wide one, and text that is cut off or stands outside its figure. It also sorts a table, shows a hint and
+changes the theme. The exit code is 1 if anything is wrong. What is measured is written by a script that is added to a
+copy of the page; the page itself does not change.
 """
 
 from __future__ import annotations
@@ -74,6 +74,9 @@ addEventListener("load", function () { setTimeout(function () {
       found.push("wider than the screen: " + name(element));
     var hides = /hidden|clip/.test(style.overflowX) && element.textContent.trim();
     if (hides && element.scrollWidth > element.clientWidth + 1) found.push("cut off: " + name(element));
+  });
+  if (wide > 1000) document.querySelectorAll(".scroll").forEach(function (element) {
+    if (element.scrollWidth > element.clientWidth + 1) found.push("a table is wider than its place: " + name(element));
   });
   var sort = document.querySelector("table.sortable th button"), sorted = null;
   if (sort) {

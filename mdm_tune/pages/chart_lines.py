@@ -35,6 +35,7 @@ HINTS = 17  # points of a longer series that tell their numbers
 SIDE = 4.0  # pixels between series that have points at the same places, so that their error bars can be told apart
 LABELS = 0.26  # of the width, at most, for the names at the ends of lines
 MOVED = 3.6  # lines: names that would have to move further from the ends of their lines stand above the chart
+NEAR = 12.0  # pixels between the middle of a text and a point that it covers
 NONE = math.nan
 
 
@@ -173,7 +174,7 @@ def _draw(made: Sequence[_Line], axes: tuple[Axis, Axis], marks: Sequence[Mark],
         head,
         y_axis(axes[1], frame, layout, _upward_ticks(layout)),
         below,
-        *(_mark(each, frame, layout) for each in marks),
+        *(_mark(each, made, frame, layout) for each in marks),
     ]
     body += [_band(each, frame) for each in reversed(made)]
     body += [_stroke(each, frame) for each in reversed(made)]
@@ -323,7 +324,12 @@ def _sample(line: _Line, place: Point) -> str:
     return stroke + (dot if line.few else "")
 
 
-def _mark(mark: Mark, frame: Frame, layout: Layout) -> str:
+def _covered(start: float, width: float, middle: float, points: Sequence[Point]) -> int:
+    """How many points lie in a line of text. middle: its height."""
+    return sum(start - 6 <= x <= start + width + 6 and abs(y - middle) < NEAR for x, y in points)
+
+
+def _mark(mark: Mark, made: Sequence[_Line], frame: Frame, layout: Layout) -> str:
     scale = frame.x if mark.along == "x" else frame.y
     place = scale.at(mark.value)
     if place is None or not min(scale.start, scale.end) <= place <= max(scale.start, scale.end):
@@ -336,5 +342,9 @@ def _mark(mark: Mark, frame: Frame, layout: Layout) -> str:
         label = text((x, frame.top - 4), words, fill="@soft", font_size=layout.small, text_anchor="middle")
     else:
         path = f"M{number(frame.left)},{number(place)}H{number(frame.right)}"
-        label = text((frame.left + 4, place - 4), words, fill="@soft", font_size=layout.small)
+        width = width_of(words, layout.small)
+        starts = (frame.left + 4, frame.right - 4 - width, (frame.left + frame.right - width) / 2)
+        points = [point for line in made if line.few for point in _places(line, line.y, frame) if point is not None]
+        x = min(starts, key=lambda start: _covered(start, width, place - layout.small / 2, points))
+        label = text((x, place - 4), words, fill="@soft", font_size=layout.small)
     return element("path", d=path, stroke="@soft", stroke_dasharray="3 3") + label

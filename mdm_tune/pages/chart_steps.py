@@ -1,4 +1,4 @@
-"""How many tokens each step reveals: small bars, one row for each schedule."""
+"""How many tokens each step reveals: small bars, one row for each schedule or adaptive plan."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby
 
-from mdm_tune.core.messages import quantity
 from mdm_tune.pages.chart_frame import Axis, Frame, Look, Role, looks, tipped, x_axis
 from mdm_tune.pages.figure import Drawing, Figure, Layout
 from mdm_tune.pages.scales import Scale, round_ticks
@@ -15,34 +14,52 @@ from mdm_tune.pages.svg import BOLD, element, number, paragraph, shortened, text
 
 __all__ = ["Counts", "steps"]
 
-STRIP = 46.0  # height of the bars of a row, in pixels
+STRIP, TALL = 46.0, 72.0  # height of the bars of a row in pixels, and where they have spreads
 NAMES = 0.24  # of the width, at most, for the names beside the bars
 GROUPS = 32  # parts of a row, at most, that tell their numbers
+LINES = 4  # of a name, at most
+LEAST = 0.1  # smaller means are not written out
 ROOMY = 15.0  # width of a step, in pixels, from which on its count stands above its bar
 
 
 @dataclass(frozen=True)
 class Counts:
-    """The tokens per step of one schedule.
+    """The tokens per step of one schedule or adaptive plan.
 
     Attributes:
         name: of the schedule.
-        counts: tokens that each step reveals, from the first step on.
+        counts: tokens that each step reveals, from the first step on; means where examples differ.
         role: which colour it has.
         note: a few words, such as the number of calls.
         blocks: steps of each block, if there are blocks.
         look: whose colour it has; by default one of its role.
+        spread: where examples differ, the least and the largest tokens of each step that are not unusual.
+        made: where examples differ, how many of them make each step, in words.
     """
 
     name: str
-    counts: Sequence[int]
+    counts: Sequence[float]
     role: Role = "other"
     note: str = ""
     blocks: Sequence[int] = ()
     look: Look | None = None
+    spread: Sequence[tuple[float, float]] = ()
+    made: Sequence[str] = ()
+
+    @property
+    def tops(self) -> list[float]:
+        """The upper end of what is drawn of each step."""
+        return [*map(max, self.counts, (high for _, high in self.spread))] if self.spread else [*self.counts]
 
 
-def steps(rows: Sequence[Counts], *, title: str, description: str, step: str = "step") -> Figure:
+def steps(
+    rows: Sequence[Counts],
+    *,
+    title: str,
+    description: str,
+    step: str = "step",
+    heading: str = "tokens revealed by each step; all rows have the same scale",
+) -> Figure:
     """Bars of the tokens that each step reveals, with one scale for all rows.
 
     Args:
@@ -50,6 +67,7 @@ def steps(rows: Sequence[Counts], *, title: str, description: str, step: str = "
         title: of the figure.
         description: what is seen.
         step: what a step is called.
+        heading: stands above the rows.
 
     Raises:
         ValueError: there is no row, or one without steps.
@@ -57,27 +75,26 @@ def steps(rows: Sequence[Counts], *, title: str, description: str, step: str = "
     if not rows or not all(len(each.counts) for each in rows):
         raise ValueError("A chart of steps needs rows, and each row a step.")
     kept = tuple(rows)
-    return Figure(title, description, lambda layout: _draw(kept, step, layout))
+    return Figure(title, description, lambda layout: _draw(kept, step, heading, layout))
 
 
-def _draw(rows: Sequence[Counts], step: str, layout: Layout) -> Drawing:
+def _draw(rows: Sequence[Counts], step: str, head: str, layout: Layout) -> Drawing:
     found = looks(*zip(*((each.role, False, each.name) for each in rows), strict=True))
-    longest, most = max(len(each.counts) for each in rows), max(max(each.counts) for each in rows)
+    longest, most = max(len(each.counts) for each in rows), max(max(each.tops) for each in rows)
     names = max(width_of(each.name, layout.font, bold=True) for each in rows)
     names = max(names, *(width_of(each.note, layout.small) for each in rows))
     left = 0.0 if layout.compact else min(names, NAMES * layout.width) + 14
     across = Scale(low=0.5, high=longest + 0.5, start=left, end=layout.width - 2)
-    head = f"tokens revealed by each {step}; all rows have the same scale"
     height = layout.font * 1.35
     heading = paragraph(head, layout.font, layout.width)
     parts = [text((0, (row + 0.8) * height), line, fill="@ink") for row, line in enumerate(heading)]
-    top = len(heading) * height + 8
+    top, bar = len(heading) * height + 8, TALL if any(each.spread for each in rows) else STRIP
     for each, usual in zip(rows, found, strict=True):
         look = each.look or usual
-        label, start = _label(each, look, (top, left), layout)
-        scale = Scale(low=0, high=max(most, 1), start=start + STRIP, end=start)
-        parts += [label, _bars(each, look, Frame(across, scale), layout), _groups(each, step, Frame(across, scale))]
-        top = start + STRIP + (14 if layout.compact else 10)
+        label, start, strip = _label(each, look, (top, left, bar), layout)
+        frame = Frame(across, Scale(low=0, high=max(most, 1), start=start + strip, end=start + strip - bar))
+        parts += [label, _bars(each, look, frame, layout), _spread(each, frame), _groups(each, step, frame)]
+        top = start + strip + (14 if layout.compact else 10)
     frame = Frame(across, Scale(low=0, high=1, start=top - (10 if layout.compact else 4), end=0))
     axis, end = x_axis(Axis(step, ticks=_ticks(longest)), frame, layout)
     return Drawing(end, "".join([*parts, axis]))
@@ -92,28 +109,39 @@ def _ticks(steps: int) -> tuple[int, ...]:
     return (1, *(int(each) for each in round_ticks(0, steps, 6)[1:]))
 
 
-def _label(row: Counts, look: Look, corner: tuple[float, float], layout: Layout) -> tuple[str, float]:
-    """The name and the note of a row; and where its bars begin. corner: the upper end, and the left end of the bars."""
-    top, left = corner
+def _label(row: Counts, look: Look, corner: tuple[float, float, float], layout: Layout) -> tuple[str, float, float]:
+    """The name and the note of a row, where its strip begins, and how high it is.
+
+    Args:
+        row: whose label.
+        look: whose colour.
+        corner: the upper end, the left end of the bars, and how high they are.
+        layout: the place.
+    """
+    (top, left, bar), step = corner, layout.font * 1.25
+    note = shortened(row.note, layout.small, layout.width / 2 if layout.compact else left - 12)
+    room = layout.width - width_of(note, layout.small) - 12 if layout.compact else left - 12
+    lines = paragraph(row.name, layout.font, room, bold=True)
+    names = [*lines[: LINES - 1], shortened(" ".join(lines[LINES - 1 :]), layout.font * BOLD, room)]
+    names = names if len(lines) >= LINES else list(lines)
     if layout.compact:
-        note = shortened(row.note, layout.small, layout.width / 2)
-        room = layout.width - width_of(note, layout.small) - 12
-        name = text(
-            (0, top + layout.font), shortened(row.name, layout.font * BOLD, room), fill=look.colour, font_weight="600"
-        )
+        rows = [
+            text((0, top + layout.font + place * step), each, fill=look.colour, font_weight="600")
+            for place, each in enumerate(names)
+        ]
         place = (layout.width, top + layout.font)
         shown = text(place, note, fill="@soft", font_size=layout.small, text_anchor="end") if row.note else ""
-        return name + shown, top + layout.font * 1.35 + layout.small + 4
-    start, step, room = top + layout.small, layout.font * 1.25, left - 12
-    lines = paragraph(row.name, layout.font, room, bold=True)
-    names = [*lines[:1], shortened(" ".join(lines[1:]), layout.font * BOLD, room)] if len(lines) > 1 else lines
+        below = max(0, len(names) - 1) * step
+        return "".join([*rows, shown]), top + below + layout.font * 1.35 + layout.small + 4, bar
+    start = top + layout.small
     labels = [text((0, 0), each, fill=look.colour, font_weight="600") for each in names]
     if row.note:
-        note = shortened(row.note, layout.small, room)
         labels.append(text((0, 0), note, fill="@soft", font_size=layout.small))
-    first = start + STRIP / 2 + layout.font * 0.35 - (len(labels) - 1) * step / 2
+    strip = max(bar, len(labels) * step)
+    first = start + strip - bar / 2 + layout.font * 0.35 - (len(labels) - 1) * step / 2
+    first = max(first, start + layout.font * 0.75)
     moved = [f"translate(0,{number(first + place * step)})" for place in range(len(labels))]
-    return "".join(element("g", each, transform=at) for each, at in zip(labels, moved, strict=True)), start
+    return "".join(element("g", each, transform=at) for each, at in zip(labels, moved, strict=True)), start, strip
 
 
 def _bars(row: Counts, look: Look, frame: Frame, layout: Layout) -> str:
@@ -126,13 +154,19 @@ def _bars(row: Counts, look: Look, frame: Frame, layout: Layout) -> str:
         if count:
             top = number(frame.y.inside(count) or 0.0)
             path.append(f"M{number(left + gap / 2)},{base}V{top}H{number(right - gap / 2)}V{base}Z")
-    largest = max(row.counts)
-    shown = enumerate(row.counts, start=1) if width >= ROOMY else [(row.counts.index(largest) + 1, largest)]
-    for place, count in shown:
-        half = width_of(str(count), layout.small) / 2
-        x = min(max(frame.x.inside(place) or 0.0, frame.left + half), frame.right - half)
-        above = ((frame.y.inside(count) or 0.0) if count else frame.bottom) - 3
-        parts.append(text((x, above), str(count), fill="@soft", font_size=layout.small, text_anchor="middle"))
+    counts, tops = list(row.counts), row.tops
+    largest, widest = (
+        counts.index(max(counts)),
+        max(width_of(_shown(count), layout.small) for count in counts if _seen(count)),
+    )
+    for place in (
+        [at for at in range(len(counts)) if _seen(counts[at])] if width >= max(ROOMY, widest + 2) else [largest]
+    ):
+        words = _shown(counts[place])
+        half = width_of(words, layout.small) / 2
+        x = min(max(frame.x.inside(place + 1) or 0.0, frame.left + half), frame.right - half)
+        above = ((frame.y.inside(tops[place]) or 0.0) if tops[place] else frame.bottom) - 3
+        parts.append(text((x, above), words, fill="@soft", font_size=layout.small, text_anchor="middle"))
     line = element("path", d=f"M{number(frame.left)},{number(frame.bottom)}H{number(frame.right)}", stroke="@axis")
     for end in list(accumulate(row.blocks))[:-1]:
         border = number(frame.x.inside(end + 0.5) or 0.0)
@@ -147,7 +181,27 @@ def _bars(row: Counts, look: Look, frame: Frame, layout: Layout) -> str:
     return element("path", d="".join(path), fill=look.colour) + line + "".join(parts)
 
 
-def _runs(counts: Sequence[int], *, joined: bool) -> Iterator[tuple[int, int, int]]:
+def _seen(count: float) -> bool:
+    """Whether the number of a bar is written above it: not that of a mean near zero."""
+    return count == 0 or count >= LEAST
+
+
+def _shown(count: float) -> str:
+    """A number of tokens; a mean with one decimal."""
+    return str(int(count)) if count == int(count) else f"{count:.1f}" if count >= LEAST else f"{count:.1g}"
+
+
+def _spread(row: Counts, frame: Frame) -> str:
+    """A line with short ends at each step, over what is not unusual."""
+    path = []
+    for place, (low, high) in enumerate(row.spread, start=1):
+        if high > low:
+            x, upper, lower = (number(at or 0.0) for at in (frame.x.inside(place), *map(frame.y.inside, (high, low))))
+            path.append(f"M{x},{upper}V{lower}m-3,0h6M{x},{upper}m-3,0h6")
+    return element("path", d="".join(path), stroke="@ink", stroke_width=1.2, fill="none") if path else ""
+
+
+def _runs(counts: Sequence[float], *, joined: bool) -> Iterator[tuple[int, int, float]]:
     """The first and the last step of each bar, and its count. If ``joined``, equal neighbours make one bar."""
     step = 1
     for count, run in groupby(counts):
@@ -160,14 +214,21 @@ def _runs(counts: Sequence[int], *, joined: bool) -> Iterator[tuple[int, int, in
 def _groups(row: Counts, step: str, frame: Frame) -> str:
     """Columns that show nothing but tell the counts of their steps."""
     size = math.ceil(len(row.counts) / GROUPS)
-    total, so_far, parts = sum(row.counts), 0, []
+    total, so_far, parts = sum(row.counts), 0.0, []
     for first in range(0, len(row.counts), size):
-        counts = row.counts[first : first + size]
+        counts = [*row.counts[first : first + size]]
         so_far += sum(counts)
         where = f"{step} {first + 1}" if len(counts) == 1 else f"{step}s {first + 1} to {first + len(counts)}"
-        listed = ", ".join(map(str, counts))
-        what = quantity(counts[0], "token") if len(counts) == 1 else f"{listed} tokens"
+        listed = ", ".join(map(_shown, counts))
+        what = "1 token" if counts == [1] else f"{listed} tokens"
+        if row.spread and len(counts) == 1:
+            low, high = row.spread[first]
+            what += f" in the mean, {low:g} to {high:g} in most examples"
+        if row.made and len(counts) == 1:
+            what += f", {row.made[first]}"
         left, right = (frame.x.inside(each + 0.5) or 0.0 for each in (first, first + len(counts)))
-        column = element("rect", x=left, y=frame.top, width=right - left, height=STRIP, fill="transparent")
-        parts.append(tipped(f"{row.name}, {where}: {what}; {so_far} of {total} revealed", column))
+        column = element(
+            "rect", x=left, y=frame.top, width=right - left, height=frame.bottom - frame.top, fill="transparent"
+        )
+        parts.append(tipped(f"{row.name}, {where}: {what}; {_shown(so_far)} of {_shown(total)} revealed", column))
     return "".join(parts)

@@ -4,16 +4,35 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import PurePath
 
 from mdm_tune.pages.chart_frame import KINDS, Role
 from mdm_tune.schedules.labels import Label
 
-__all__ = ["cut_text", "figure_name", "kind_of", "large", "role_of", "short_name", "short_names", "time_text"]
+__all__ = [
+    "RULES",
+    "and_listed",
+    "cut_text",
+    "figure_name",
+    "kind_of",
+    "large",
+    "role_of",
+    "short_name",
+    "short_names",
+    "time_text",
+]
 
 LONGEST = 48  # characters of a name
+RULES = {  # what each kind of policy reveals at a step
+    "counts": "as many tokens as its mask schedule says, those that come first in the order of the sampler",
+    "threshold": "every token whose confidence is at least the number",
+    "entropy-bound": "the tokens of least entropy, while all but the largest sum to at most the number, in nats",
+    "quota": "at least the counts of its schedule at # steps, and more where the confidence exceeds the number after @",
+    "cap": "at most the counts of its schedule at # steps, and fewer where the confidence is below the number after @",
+    "klass": "tokens whose confidence exceeds the number after @ and that changed by less than the first one, in nats",
+}
 
 
 def short_name(label: str, *, whole: bool = False) -> str:
@@ -74,6 +93,11 @@ def cut_text(text: str, longest: int) -> str:
 def figure_name(name: str) -> str:
     """A figure of diversity in words. What records call distinct tokens are runs of three."""
     return "distinct trigrams" if name == "distinct_tokens" else name.replace("_", " ")
+
+
+def and_listed(words: Sequence[str]) -> str:
+    """The words with commas, and "and" before the last one."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def large(number: float) -> str:

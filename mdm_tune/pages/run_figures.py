@@ -16,7 +16,6 @@ from mdm_tune.core.messages import quantity
 from mdm_tune.core.statistics import Estimate
 from mdm_tune.pages.charts import (
     Axis,
-    Counts,
     Figure,
     Gain,
     Landscape,
@@ -28,21 +27,20 @@ from mdm_tune.pages.charts import (
     dots,
     landscape,
     lines,
-    steps,
 )
 from mdm_tune.pages.frontier import frontier_figure
 from mdm_tune.pages.landscapes import map_of_profile, map_of_progress, map_of_trials
-from mdm_tune.pages.names import role_of, short_name, short_names
+from mdm_tune.pages.names import and_listed, role_of, short_name, short_names
 from mdm_tune.pages.run_looks import TUNED, Looks
+from mdm_tune.pages.run_steps import step_figures
 from mdm_tune.pages.run_views import BudgetView, CurveView, Rivalry, Row, RunView
 from mdm_tune.pages.run_views import Verdict as Shown
-from mdm_tune.schedules.counts import CountRule, to_counts
 from mdm_tune.schedules.curves import Beta, Schedule, parse_schedule
 from mdm_tune.schedules.curves import Counts as CountSchedule
 from mdm_tune.schedules.flat import DETAIL
 from mdm_tune.schedules.labels import Label
 
-__all__ = ["CLAIMS", "CURVE", "axis_of_metric", "figures_of", "named_counts", "schedule_of"]
+__all__ = ["CLAIMS", "CURVE", "axis_of_metric", "figures_of", "schedule_of"]
 
 CLAIMS: Mapping[Shown, Verdict] = {
     Shown.BETTER: "gain",
@@ -74,7 +72,7 @@ def figures_of(view: RunView, detail: int = DETAIL) -> dict[str, Figure]:
         _quality(view, looks),
         _landscapes(view, looks, detail),
         _alphas(view, looks),
-        _counts(view, looks),
+        step_figures(view, looks),
         _profiles(view),
     )
     return {name: figure for group in made for name, figure in group}
@@ -251,7 +249,7 @@ def _landscapes(view: RunView, looks: Looks, detail: int) -> Entries:
             map_of_trials(budget, view.about, looks, detail),
             map_of_profile(budget, view.about, looks, view.curves, detail),
         ]
-        found = [panel for panel in panels if panel is not None]
+        found = [panel for panel in panels if panel is not None and panel.values is not None]
         beside = " Beside it, the NELBO of the same schedules on the information profile." if len(found) > 1 else ""
         tried = f"{quantity(len(budget.points), 'trial')} of Beta(a, b) with the winner {budget.name}"
         if found:
@@ -286,24 +284,29 @@ def schedule_of(budget: BudgetView) -> Schedule | None:
 
 
 def _alphas(view: RunView, looks: Looks) -> Entries:
-    """The curves alpha(t) of the tuned schedules, of the best hand-made ones, and of linear."""
+    """The curves alpha(t) of the tuned schedules, each once, of the best hand-made ones, and of linear."""
     times, series = np.linspace(0, 1, CURVE), list[Series]()
 
     def add(name: str, schedule: Schedule, look: Look) -> None:
         series.append(Series(name, times.tolist(), schedule.alpha(times).tolist(), look=look))
 
+    tuned: dict[str, list[BudgetView]] = {}
     for budget in view.budgets:
-        schedule = schedule_of(budget)
-        if schedule is not None and budget.kind != "linear":
-            dash = DASHES[len(series) % len(DASHES)]
-            add(f"{budget.name}, {quantity(budget.steps, 'step')}", schedule, replace(TUNED, dash=dash))
+        if schedule_of(budget) is not None and budget.kind != "linear":
+            tuned.setdefault(budget.name, []).append(budget)
+    for name, budgets in tuned.items():
+        schedule, at = schedule_of(budgets[0]), [str(budget.steps) for budget in budgets]
+        assert schedule is not None
+        look = replace(TUNED, dash=DASHES[len(series) % len(DASHES)])
+        add(f"{name}, {and_listed(at)} step{'' if at == ['1'] else 's'}", schedule, look)
     if not series:
         return
     del series[MOST_SERIES - 2 :]
     rivals = dict.fromkeys(budget.rival.label for budget in view.budgets if budget.rival is not None)
     for label in rivals:
-        with suppress(InputError):
-            add(short_name(label), parse_schedule(Label.read(label).name), looks.of(label))
+        if Label.read(label).name not in tuned:
+            with suppress(InputError):
+                add(short_name(label), parse_schedule(Label.read(label).name), looks.of(label))
     add("linear", parse_schedule("linear"), looks.of("linear"))
     yield (
         "alpha",
@@ -316,60 +319,6 @@ def _alphas(view: RunView, looks: Looks) -> Entries:
             "and linear. " + "; ".join(f"{each.name} is at {each.y[CURVE // 2]:.2f} halfway" for each in series) + ".",
         ),
     )
-
-
-def named_counts(view: RunView, budget: BudgetView, name: str = "linear") -> tuple[int, ...] | None:
-    """The counts of a hand-made schedule at a budget.
-
-    Returns:
-        The counts; None for ancestral reveal, for blocks that share the steps unequally, and for an unknown name.
-    """
-    label = Label.read(name)
-    if budget.counts is None or (blocks := _blocks(view, budget, label)) is None:
-        return None
-    rule: CountRule = "cumulative" if view.about.section("sampler").get("counts") == "cumulative" else "one-per-step"
-    with suppress(InputError):
-        length, steps_each = sum(budget.counts) // len(blocks), budget.steps // len(blocks)
-        return to_counts(parse_schedule(label.name), steps_each, length, rule) * len(blocks)
-    return None
-
-
-def _blocks(view: RunView, budget: BudgetView, label: Label) -> tuple[int, ...] | None:
-    """The steps of each block of a schedule at a budget; None if blocks share the steps unequally."""
-    length = sum(budget.counts or ())
-    number = max(1, length // (label.blocks or budget.block_length or length or 1))
-    if budget.steps % number or view.about.section("sampler").get("block_steps") == "tuned":
-        return None
-    return (budget.steps // number,) * number
-
-
-def _counts(view: RunView, looks: Looks) -> Entries:
-    """The counts of the tuned schedule, of the best hand-made one and of linear, for each budget."""
-    for budget in view.budgets:
-        if not budget.counts:
-            continue
-        name, blocks = f"tuned: {budget.name}", _blocks(view, budget, Label("", budget.block_length)) or ()
-        rows = [Counts(name, budget.counts, note=_calls(budget.calls), blocks=blocks, look=TUNED)]
-        others = [] if budget.rival is None else [(budget.rival.label, budget.rival)]
-        for label, row in (*others, ("linear", budget.baselines.get("linear"))):
-            counts = named_counts(view, budget, label)
-            if counts is not None and label != budget.kind:
-                calls = sum(count > 0 for count in counts) if row is None or row.calls is None else row.calls
-                look, blocks = looks.of(label), _blocks(view, budget, Label.read(label)) or ()
-                rows.append(Counts(short_name(label), counts, note=_calls(calls), blocks=blocks, look=look))
-        at = quantity(budget.steps, "step")
-        said = "; ".join(
-            f"{row.name}: {', '.join(map(str, row.counts[:64]))}{' and so on' if len(row.counts) > 64 else ''}"
-            for row in rows
-        )
-        yield (
-            f"counts-{budget.steps}",
-            steps(rows, title=f"Tokens revealed by each step, {at}", description=f"The counts at {at}. {said}."),
-        )
-
-
-def _calls(calls: float) -> str:
-    return f"{calls:.4g} call{'' if calls == 1 else 's'}"
 
 
 def _profiles(view: RunView) -> Entries:

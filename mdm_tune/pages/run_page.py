@@ -13,14 +13,15 @@ from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import listed, quantity
 from mdm_tune.core.plain_yaml import yaml_text
 from mdm_tune.pages.charts import Figure
-from mdm_tune.pages.names import short_name, short_names
+from mdm_tune.pages.names import RULES, short_name, short_names
 from mdm_tune.pages.run_costs import cost_facts, costs_of
 from mdm_tune.pages.run_figures import figures_of
 from mdm_tune.pages.run_looks import Looks
 from mdm_tune.pages.run_pastes import pastes_of
 from mdm_tune.pages.run_sections import origins, sections_of, tuned_rows
+from mdm_tune.pages.run_tables import diversity_table, own_calls, values_of_data
 from mdm_tune.pages.run_views import BudgetView, Drawn, PairView, RunView, State
-from mdm_tune.pages.sentences import findings, headline, lead
+from mdm_tune.pages.sentences import best_budget, findings, headline, lead
 from mdm_tune.pages.template import MOST_BYTES, rendered
 from mdm_tune.schedules.curves import Schedule, parse_schedule
 from mdm_tune.schedules.energy import LEAST_ENERGY, path_energy
@@ -80,8 +81,13 @@ def page_of(view: RunView, detail: Detail) -> str:
     """The page with so much detail."""
     looks = Looks(view)
     figures = _kept(figures_of(view, detail.landscape), view, detail.budgets)
-    pairs = [_shown(pair, detail.characters, looks) for pair in _chosen(view.pairs, detail.pairs)]
     pastes = list(pastes_of(view))
+    paste_ids = {paste.id for paste in pastes}
+    steps, first = [budget.steps for budget in view.budgets], best_budget(view)
+    ordered = steps if first is None else [first.steps, *(each for each in steps if each != first.steps)]
+    maps = [name for each in ordered if (name := f"landscape-{each}") in figures]
+    maps += [name for name in figures if name.startswith("landscape-") and name not in maps]
+    pairs = [_shown(pair, detail.characters, looks) for pair in _chosen(view.pairs, detail.pairs, ordered)]
     figure_names = list(dict.fromkeys(name for row in view.rows for name in row.diversity))
     return rendered(
         "run.html",
@@ -90,10 +96,13 @@ def page_of(view: RunView, detail: Detail) -> str:
         lead=lead(view),
         findings=findings(view),
         cards=_cards(view.budgets),
-        sections=sections_of(view, looks),
+        sections=sections_of(view, looks, figures.keys()),
         figures=figures,
         pastes=pastes,
-        paste_ids={paste.id for paste in pastes},
+        budget_paste={each: _first_paste(each, paste_ids) for each in steps},
+        maps=maps,
+        flat=dict.fromkeys(maps, "") | {f"landscape-{budget.steps}": budget.flat for budget in view.budgets},
+        step_figures=[name for each in ordered if (name := f"counts-{each}") in figures],
         names=short_names(row.label for row in view.rows),
         tuned_rows=tuned_rows(view),
         origins=origins(view),
@@ -101,9 +110,15 @@ def page_of(view: RunView, detail: Detail) -> str:
         prices=list(_prices(view)),
         energies=_energies(view),
         pairs=pairs,
+        open_pairs=sum(pair["steps"] == pairs[0]["steps"] for pair in pairs) if pairs else 0,
         figure_rows=[row for row in view.rows if row.diversity],
         figure_names=figure_names,
-        has_diversity=bool(figure_names) or any(budget.diversity for budget in view.budgets),
+        diversity=diversity_table(view),
+        data_values=values_of_data(view),
+        own_calls=own_calls(view),
+        rules={
+            kind: RULES[kind] for budget in view.budgets for each in budget.policies if (kind := each.kind) in RULES
+        },
         costs=costs_of(view),
         cost_facts=list(cost_facts(view)),
         repeat=_repeat(view),
@@ -117,6 +132,11 @@ def _kept(figures: dict[str, Figure], view: RunView, budgets: int) -> dict[str, 
     """The figures without those of budgets after the first ones."""
     left_out = {f"{kind}-{budget.steps}" for budget in view.budgets[budgets:] for kind in ("landscape", "counts")}
     return {name: figure for name, figure in figures.items() if name not in left_out}
+
+
+def _first_paste(steps: int, ids: set[str]) -> str:
+    """The text to copy that a budget's card leads to: of what is best at equal calls."""
+    return next(name for kind in ("rival", "equal", "counts") if (name := f"{kind}-{steps}") in ids or kind == "counts")
 
 
 def _cards(budgets: Sequence[BudgetView]) -> list[BudgetView]:
@@ -152,13 +172,14 @@ def _energy(schedule: Schedule, weight: Schedule) -> float:
     return path_energy(schedule, weight) / LEAST_ENERGY
 
 
-def _chosen(pairs: Sequence[PairView], most: int) -> list[PairView]:
-    """At most ``most`` pairs, as many as possible of each budget."""
+def _chosen(pairs: Sequence[PairView], most: int, ordered: Sequence[int]) -> list[PairView]:
+    """At most ``most`` pairs, as many as possible of each budget. ordered: the budgets, the first one first."""
     by_steps: dict[int, list[PairView]] = {}
     for pair in pairs:
         by_steps.setdefault(pair.steps, []).append(pair)
     each = max(1, most // max(1, len(by_steps)))
-    return [pair for steps in sorted(by_steps) for pair in by_steps[steps][:each]][:most]
+    places = [*(steps for steps in ordered if steps in by_steps), *sorted(by_steps.keys() - set(ordered))]
+    return [pair for steps in places for pair in by_steps[steps][:each]][:most]
 
 
 def _shown(pair: PairView, most: int, looks: Looks) -> dict[str, Any]:

@@ -6,9 +6,11 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mdm_tune.pages.names import short_name
-from mdm_tune.pages.run_figures import named_counts
-from mdm_tune.pages.run_views import BudgetView, RunView, State, Verdict
+from mdm_tune.core.messages import quantity
+from mdm_tune.pages.names import and_listed, short_name
+from mdm_tune.pages.run_steps import named_counts
+from mdm_tune.pages.run_views import BudgetView, RunView, State
+from mdm_tune.pages.sentences import best_budget
 
 __all__ = ["SUITED", "Paste", "pastes_of"]
 
@@ -18,13 +20,17 @@ SUITED = {  # formats that hold each kind of policy; a test compares them with t
     "threshold": ("fast-dllm", "sglang", "json"),
     "quota": ("dinfer", "vllm", "json"),
 }
-EXPORTED = 4  # budgets whose exports are listed
 LOOP = """\
 for count in counts:
     logits = model(tokens)  # one denoiser call
-    drawn, score = draw(logits)  # a token for each hidden position, and what ranks the positions
+    drawn, score = draw(logits)  # for each hidden position: a token, and how it ranks
     best = score.masked_fill(tokens != mask, -inf).topk(count).indices
     tokens[best] = drawn[best]  # reveal `count` tokens"""
+ANCESTRAL = """\
+for before, after in itertools.pairwise(alphas):
+    logits = model(tokens)  # one denoiser call
+    now = (tokens == mask) & (torch.rand(tokens.shape) < (after - before) / (1 - before))
+    tokens[now] = draw(logits)[now]  # reveal each hidden token with this probability"""
 
 
 @dataclass(frozen=True)
@@ -37,28 +43,35 @@ class Paste:
 
 
 def pastes_of(view: RunView) -> Iterator[Paste]:
-    """The texts to copy: the file, the counts of each budget, a loop, exports."""
-    done, path = view.state is State.FINISHED, shlex.quote(view.path)
-    if done and view.budgets:
-        first = view.budgets[0]
-        what = f"counts = schedule.budget({first.steps}).counts"
-        if first.policy:
-            what = f"policy = schedule.policy({first.steps})"
-        elif not first.counts:
-            what = f"alphas = schedule.budget({first.steps}).alphas"
-        text = f"import mdm_tune\n\nschedule = mdm_tune.load_schedule({view.path!r})\n"
-        yield Paste("load", "In Python, without torch", text + what)
+    """The texts to copy: what each budget reveals, the same from the file, where it goes, and exports."""
+    done, best = view.state is State.FINISHED and bool(view.budgets), best_budget(view)
     for budget in view.budgets:
-        yield from _counts_of(view, budget)
+        yield from _of_budget(view, budget)
+    if done and best is not None and (name := "counts" if best.counts else "alphas" if best.alphas else ""):
+        text = f"import mdm_tune\n\n{name} = mdm_tune.load_schedule({view.path!r}).budget({best.steps}).{name}"
+        yield Paste("load", f"The tuned {name} from the file, without torch", text)
     if any(budget.counts for budget in view.budgets):
-        yield Paste("loop", "Where the counts go", LOOP)
-    if done and view.budgets:
-        commands = [
-            f"mdm-tune export {path} --to {name} --steps {budget.steps}"
-            for budget in view.budgets[:EXPORTED]
-            for name in SUITED.get(_held(budget), ("json",))
-        ]
-        yield Paste("export", "The tuned one for another sampler", "\n".join([*commands, "mdm-tune list exports"]))
+        yield Paste("loop", "Where the counts go in your sampler", LOOP)
+    if any(budget.alphas for budget in view.budgets):
+        yield Paste("ancestral", "Where the alphas go in your sampler", ANCESTRAL)
+    if done and best is not None:
+        yield _exports(view, best)
+
+
+def _exports(view: RunView, best: BudgetView) -> Paste:
+    """The commands that export the best budget, and one of each kind that only other budgets hold."""
+    of_kinds: dict[str, BudgetView] = {}
+    for budget in (best, *view.budgets):
+        of_kinds.setdefault(_held(budget), budget)
+    commands = [
+        f"mdm-tune export {shlex.quote(view.path)} --to {name} --steps {budget.steps}"
+        for kind, budget in of_kinds.items()
+        for name in SUITED.get(kind, ("json",))
+    ]
+    others = [str(budget.steps) for budget in view.budgets if budget not in of_kinds.values()]
+    also = f"; also with --steps {and_listed(others)}" if others else ""
+    text = "\n".join([*dict.fromkeys(commands), "mdm-tune list exports  # all formats"])
+    return Paste("export", f"The tuned one for another sampler{also}", text)
 
 
 def _held(budget: BudgetView) -> str:
@@ -66,36 +79,35 @@ def _held(budget: BudgetView) -> str:
     return "counts" if budget.counts else "alphas" if budget.alphas else budget.kind
 
 
-def _counts_of(view: RunView, budget: BudgetView) -> Iterator[Paste]:
-    """The counts of a budget. A hand-made schedule with a better value comes first."""
+def _generate(policy: str, steps: int) -> str:
+    """A call that follows an adaptive plan."""
+    return f"mdm_tune.generate(model, tokenizer, prompts, schedule={policy!r}, steps={steps})"
+
+
+def _of_budget(view: RunView, budget: BudgetView) -> Iterator[Paste]:
+    """What a budget reveals. A hand-made schedule with a better value comes first, then a policy at no more calls."""
     blocks = ""
     if budget.counts and budget.block_length and budget.block_length < sum(budget.counts):
         blocks = f", in blocks of {budget.block_length}"
-    rival, sign = budget.rival, view.about.sign
+    rival, sign, at = budget.rival, view.about.sign, quantity(budget.steps, "step")
     ahead = rival is not None and sign * (rival.estimate.value - budget.estimate.value) > 0
     if ahead and rival is not None and (counts := named_counts(view, budget, rival.label)) is not None:
-        title = f"{budget.steps} steps{blocks}: {short_name(rival.label)}, hand-made, with a better value"
+        title = f"{at}{blocks}: {short_name(rival.label)}, hand-made, with a better value"
         yield Paste(f"rival-{budget.steps}", title, f"counts = {list(counts)}")
-    if (
-        budget.verdict is Verdict.MORE_CALLS
-        and budget.equal is not None
-        and (policy := budget.equal.policy) is not None
-    ):
-        title = f"{budget.steps} steps: {short_name(policy)}, better than linear at no more calls"
-        text = f"mdm_tune.generate(model, tokenizer, prompts, schedule={policy!r}, steps={budget.steps})"
-        yield Paste(f"equal-{budget.steps}", title, text)
-    which = f"{budget.name}, tuned" if budget.rejected is None else f"{budget.name}, returned"
+    equal = budget.equal_beside
+    if equal is not None and equal.policy is not None:
+        title = f"{at}: {short_name(equal.policy)}, better than linear at no more calls"
+        yield Paste(f"equal-{budget.steps}", title, _generate(equal.policy, budget.steps))
+    which = f"{budget.name}, {'tuned' if budget.rejected is None else 'returned'}: {budget.verdict.value}"
     which += f", with a worse value than {short_name(rival.label)}" if ahead and rival is not None else ""
-    title = f"{budget.steps} steps{blocks}: {which}"
-    place = f"counts-{budget.steps}"
+    title, place = f"{at}{blocks}: {which}", f"counts-{budget.steps}"
     if budget.counts is not None:
-        yield Paste(place, f"{title}, tokens to reveal at each step", f"counts = {[*budget.counts]}")
+        yield Paste(place, title, f"counts = {[*budget.counts]}  # tokens to reveal at each step")
     elif budget.alphas is not None:
-        text = f"alphas = [{', '.join(f'{alpha:.6g}' for alpha in budget.alphas)}]"
-        yield Paste(place, f"{title}, for ancestral reveal", text)
+        text = f"alphas = [{', '.join(f'{alpha:.6g}' for alpha in budget.alphas)}]  # for ancestral reveal"
+        yield Paste(place, title, text)
+    elif budget.policy:
+        yield Paste(place, title, _generate(budget.policy, budget.steps))
     else:
-        lines = [f"# {budget.kind}", *(f"{name} = {value!r}" for name, value in budget.values.items())]
-        if budget.policy:
-            call = f"mdm_tune.generate(model, tokenizer, prompts, schedule={view.path!r}, steps={budget.steps})"
-            lines = [f"# {budget.policy}", call]
+        lines = [f"# {budget.kind}", *(f"# {name} = {value!r}" for name, value in budget.values.items())]
         yield Paste(place, f"{title}, a policy without fixed counts", "\n".join(lines))

@@ -21,6 +21,7 @@ from mdm_tune.pages.run_views import (
     Point,
     PolicyView,
     Progress,
+    RevealsView,
     Row,
     RunView,
     State,
@@ -258,6 +259,7 @@ def _budget(record: Record, journal: Mapping[int, Sequence[Record]]) -> BudgetVi
         alphas=None if record.get("alphas") is None else tuple(map(float, record["alphas"])),
         policy=str(record.get("policy") or schedule.get("policy") or ""),
         policies=tuple(map(_policy, record.get("policies") or ())),
+        reveals={str(name): _reveals(each) for name, each in (record.get("reveals") or {}).items()},
         block_length=record.get("block_length"),
         calls=float(record["nfe"]),
         estimate=Estimate.from_json(record),
@@ -318,6 +320,11 @@ def _policy(record: Record) -> PolicyView:
         trials=int(record.get("trials") or 0),
         why=str(record.get("why") or ""),
     )
+
+
+def _reveals(record: Record) -> RevealsView:
+    low, high, examples = (_whole(record[name]) or () for name in ("low", "high", "examples"))
+    return RevealsView(mean=tuple(map(float, record["mean"])), low=low, high=high, examples=examples)
 
 
 def _number(value: object) -> float | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from mdm_tune.core.messages import listed, quantity
 from mdm_tune.pages.landscapes import reaches_edge
-from mdm_tune.pages.names import cut_text, figure_name, large, role_of, short_names
+from mdm_tune.pages.names import and_listed, cut_text, figure_name, large, role_of, short_names
 from mdm_tune.pages.run_looks import Looks
 from mdm_tune.pages.run_views import RunView, State
 from mdm_tune.pages.sentences import diversity_texts
@@ -36,8 +36,14 @@ class Section:
     about: tuple[str, ...] = ()
 
 
-def sections_of(view: RunView, looks: Looks) -> list[Section]:
-    """The parts of the page that the run has data for, in their order. looks: of the schedules of the page."""
+def sections_of(view: RunView, looks: Looks, drawn: Collection[str]) -> list[Section]:
+    """The parts of the page that the run has data for, in their order.
+
+    Args:
+        view: the run.
+        looks: of the schedules of the page.
+        drawn: the names of the figures of the page.
+    """
     searched, done = bool(view.budgets), view.state is State.FINISHED
     sections = []
     if searched:
@@ -49,37 +55,26 @@ def sections_of(view: RunView, looks: Looks) -> list[Section]:
             Section(
                 "landscape",
                 "Landscape",
-                (
+                ()
+                if not any(name.startswith("landscape-") for name in drawn)
+                else (
                     "Lighter is better. A dot is a trial. Colours come from a Gaussian process on the trials.",
                     "The trials cannot tell schedules of the hatched part from the winner, or from the best trial if "
                     "the winner is not on the map. Those of the part without hatching they can. The line is the border "
                     "of the two parts. Far from the trials hatching says only that nothing is known.",
                     *_about_other_winners(view),
-                    *_about_flat(view),
                     *_about_maps(view, looks),
                 ),
             )
         )
     if searched:
-        sections.append(
-            Section(
-                "schedule",
-                "Schedules",
-                ("alpha(t) is the share of revealed tokens at time t. Rounding it gives the counts of the steps.",),
-            )
-        )
+        sections.append(Section("schedule", "Tokens per step", tuple(_about_steps(view))))
     if view.curves:
         text = (
             "The cross-entropy of a hidden token when some random tokens are visible. Where the curve falls steeply, "
             "few tokens should be revealed at a time."
         )
         sections.append(Section("profile", "Profile", (text,)))
-    if searched:
-        text = (
-            "The paper's energy of a schedule, for two weights. The least energy is 1. An energy is not a quality: it "
-            "does not depend on the model."
-        )
-        sections.append(Section("energy", "Energies", (text,)))
     if searched or view.rows:
         text = (
             "All samples of an example are drawn from the same noise. Tokens that differ are underlined: dotted and "
@@ -157,7 +152,8 @@ def _about_pasting(view: RunView) -> Iterator[str]:
         yield "A policy decides at each step how many tokens to reveal; mdm_tune.generate follows it."
     tokens = f"sequences of {view.about.length} tokens" if view.about.length else "sequences of this length"
     sampler = f", sampled with {view.about.sampler}" if view.about.sampler else ""
-    yield f"They are valid for this model and {tokens}{sampler}. For other lengths use load_schedule."
+    other = "" if all(budget.policy for budget in view.budgets) else " For other lengths use load_schedule."
+    yield f"What is tuned holds for this model and {tokens}{sampler}.{other}"
 
 
 def _about_shared(view: RunView) -> Iterator[str]:
@@ -167,11 +163,17 @@ def _about_shared(view: RunView) -> Iterator[str]:
         yield "The counts below are those of each budget's own best schedule."
 
 
-def _about_flat(view: RunView) -> Iterator[str]:
-    """What cannot be told apart from the winner, at each budget."""
-    for budget in view.budgets:
-        if budget.flat:
-            yield f"{budget.steps} steps: {budget.flat}" if len(view.budgets) > 1 else budget.flat
+def _about_steps(view: RunView) -> Iterator[str]:
+    if any(not budget.adaptive for budget in view.budgets):
+        yield "alpha(t) is the share of revealed tokens at time t. Rounding it gives the counts of the steps."
+    adaptive = [budget for budget in view.budgets if budget.adaptive]
+    if any(budget.reveals for budget in adaptive):
+        yield (
+            "An adaptive plan decides at each call by the model's predictions. A bar is the mean over the report "
+            "examples, with 0 for an example that needs no more calls. The thin line holds their middle 80 %."
+        )
+    elif adaptive:
+        yield "What the adaptive plans reveal at each call is not known: an earlier version made this folder."
 
 
 def _about_other_winners(view: RunView) -> Iterator[str]:
@@ -179,7 +181,7 @@ def _about_other_winners(view: RunView) -> Iterator[str]:
     steps = [str(budget.steps) for budget in view.budgets if budget.adaptive and budget.points]
     if steps:
         yield (
-            f"At {' and '.join([', '.join(steps[:-1]), steps[-1]] if len(steps) > 1 else steps)} steps the winner is "
+            f"At {and_listed(steps)} steps the winner is "
             "an adaptive policy, which has no place here: the map is of schedules with fixed counts only. The best "
             "trial has the best value on the examples of the trials. The counts in the table of kinds were chosen on "
             "other examples, so they may be another schedule."

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from mdm_tune.core.interval_text import interval_text
 from mdm_tune.core.statistics import Estimate
 
-__all__ = ["GainView", "LossView", "Point", "PolicyView", "Row", "WinsView"]
+__all__ = ["GainView", "LossView", "Point", "PolicyView", "RevealsView", "Row", "WinsView"]
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,22 @@ class PolicyView:
     gain: GainView | None
     trials: int
     why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RevealsView:
+    """How many tokens each call reveals, over all examples; one that needs no more calls reveals 0.
+
+    Attributes:
+        mean: (calls,) tokens.
+        low, high: (calls,) what at least a tenth, and at least nine tenths, of the examples do not exceed.
+        examples: (calls,) examples that make the call.
+    """
+
+    mean: tuple[float, ...]
+    low: tuple[int, ...]
+    high: tuple[int, ...]
+    examples: tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

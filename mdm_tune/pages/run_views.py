@@ -11,7 +11,7 @@ from typing import Any
 from mdm_tune.core.statistics import Estimate
 from mdm_tune.pages.frontier import FrontierView
 from mdm_tune.pages.names import short_name
-from mdm_tune.pages.run_values import GainView, LossView, Point, PolicyView, Row, WinsView
+from mdm_tune.pages.run_values import GainView, LossView, Point, PolicyView, RevealsView, Row, WinsView
 from mdm_tune.schedules.labels import Label
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Point",
     "PolicyView",
     "Progress",
+    "RevealsView",
     "Rivalry",
     "Row",
     "RunView",
@@ -168,6 +169,7 @@ class BudgetView:
             the schedule cannot be told apart and "0" elsewhere; None otherwise.
         policy: the name of another policy on the command line, with its value; empty for a schedule.
         policies: the best of each kind of policy; empty if one kind is tuned.
+        reveals: what each call of adaptive plans and of linear reveals, by label; empty if unknown.
     """
 
     steps: int
@@ -208,6 +210,7 @@ class BudgetView:
     flat_by_profile: tuple[tuple[float, ...], tuple[float, ...], tuple[str, ...]] | None = None
     policy: str = ""
     policies: tuple[PolicyView, ...] = ()
+    reveals: Mapping[str, RevealsView] = field(default_factory=dict)
 
     @property
     def against_rival(self) -> Rivalry | None:
@@ -228,7 +231,8 @@ class BudgetView:
 
     def is_itself(self, row: Row) -> bool:
         """Whether a row of a hand-made schedule is that of the winner, so that it need not be shown twice."""
-        return not self.policy and Label.read(row.label).name == self.kind and row.estimate == self.estimate
+        same = (row.estimate.value, row.estimate.ci) == (self.estimate.value, self.estimate.ci)
+        return same and not self.policy and Label.read(row.label).name == self.kind
 
     @property
     def adaptive(self) -> bool:

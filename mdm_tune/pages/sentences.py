@@ -8,7 +8,7 @@ from typing import Literal
 
 from mdm_tune.core.messages import listed, quantity
 from mdm_tune.core.statistics import Estimate
-from mdm_tune.pages.names import figure_name, large, role_of, short_name, time_text
+from mdm_tune.pages.names import and_listed, figure_name, large, role_of, short_name, time_text
 from mdm_tune.pages.run_views import BudgetView, GainView, LossView, PolicyView, Rivalry, Row, RunView, State, Verdict
 from mdm_tune.schedules.equal_cost import MORE_CALLS
 
@@ -141,8 +141,9 @@ def _rivals(won: Sequence[BudgetView]) -> str:
             if rivalry in results
         ]
         text += f" Hand-made {name}, which needs no search, is {' and '.join(parts)} steps."
-    for budget in itself:
-        text += f" At {quantity(budget.steps, 'step')} the winner is hand-made {budget.kind} itself."
+    for kind in dict.fromkeys(budget.kind for budget in itself):
+        at = [str(budget.steps) for budget in itself if budget.kind == kind]
+        text += f" At {and_listed(at)} step{'' if at == ['1'] else 's'} the winner is hand-made {kind} itself."
     return text
 
 
@@ -285,7 +286,8 @@ def _of_the_headline(view: RunView) -> Iterator[Finding]:
         fixed = next((each for each in best.policies if each.kind == "counts" and each.gain is not None), None)
         text = "Winners that adapt to the model's confidence are compared with linear, which has fixed counts. "
         if fixed is not None and fixed.gain is not None:
-            text += f"At {quantity(best.steps, 'step')} the best fixed counts gain {fixed.gain.text}. "
+            what = "gain" if fixed.gain.value >= 0 else "have a gain below zero,"
+            text += f"At {quantity(best.steps, 'step')} the best fixed counts {what} {fixed.gain.text}. "
         if not any(role_of(row.label) == "adaptive" for row in view.rows):
             text += "No policy without tuning, such as threshold:0.9, was measured, so the part of tuning is not known."
         yield Finding("note", text.strip())
@@ -363,8 +365,7 @@ def _lost(loss: LossView, budget: BudgetView, others: Sequence[str]) -> str:
             )
             text += "and linear is not shown to exceed the limit, so it does not forbid the claim of a gain."
     if others:
-        named = " and ".join([", ".join(others[:-1]), others[-1]] if len(others) > 1 else others)
-        text += f" Smaller losses over the limit are at {named} step{'' if named == '1' else 's'}."
+        text += f" Smaller losses over the limit are at {and_listed(others)} step{'' if others == ['1'] else 's'}."
     return text
 
 

@@ -100,11 +100,11 @@ def _environment() -> Environment:
 
 
 def _breakable(name: str) -> Any:
-    """A name that may be broken at ``BREAKS``."""
+    """A name that stays together where it can, and else is broken at ``BREAKS``."""
     from markupsafe import Markup, escape
 
     parts = (escape(visible(part)) for part in BREAKS.split(name))
-    return Markup("<wbr>").join(parts)
+    return Markup('<span class="nm">{}</span>').format(Markup("<wbr>").join(parts))
 
 
 def _drawn(figure: Figure, *, compact: bool) -> Any:

@@ -83,11 +83,13 @@ def test_what_is_wrong_is_seen(tmp_path: Path) -> None:
         "</footer>": "</footer><script>console.error('odd')</script>",
         "<dl class=": '<p style="width:30px;overflow:hidden;white-space:nowrap">A long text is cut.</p><dl class=',
         "</main>": "</main><script>missing()</script>",
+        '<table class="sortable">': '<table class="sortable" style="width:2000px">',
         "<text ": '<text transform="translate(900 0)" ',
     }
     for good, bad in wrong.items():
         assert good in text
         text = text.replace(good, bad, -1 if good == "<text " else 1)
+    assert "a table is wider than its place" in " ".join(faults(text, tmp_path, 1280, "light"))
     found = " ".join(faults(text, tmp_path, 390, "light"))
     for words in ("scrolls sideways", "wider than the screen: h1", "odd", "cut off: p", "missing is not defined"):
         assert words in found

@@ -117,6 +117,15 @@ def test_error_bars_at_one_place_stand_side_by_side() -> None:
     assert [second - first for first, second in pairwise(eights)] == pytest.approx([4, 4], abs=0.11)
 
 
+def test_the_name_of_a_line_across_stands_where_it_covers_no_point() -> None:
+    for values, at_left in (((0.9, 0.8), False), ((0.8, 0.9), True)):
+        made = [series("one", list(values), "tuned", (8, 64))]
+        root = parsed(chart(made, marks=[Mark(0.9, "floor", "y")]).svg())
+        (name,) = [each for each in texts(root) if each.text == "floor"]
+        middle = sum(x for x, _ in map(centre, tips(root).values())) / 2
+        assert (name.right < middle) == at_left
+
+
 def test_tips_say_the_numbers() -> None:
     found = list(tips(parsed(chart(QUALITY[:1]).svg())))
     assert found[0] == "tuned: 0.861 [0.851, 0.871] at calls 8"

@@ -76,3 +76,34 @@ def test_a_chart_needs_rows_with_steps() -> None:
     for wrong in ((), (Counts("x", ()),)):
         with pytest.raises(ValueError, match="needs rows"):
             chart(*wrong)
+
+
+MEANS = Counts(
+    "threshold", (5.5, 2.25, 0.04), "adaptive", spread=((4, 7), (0, 4), (0, 0)), made=("64 of 64", "48", "8")
+)
+
+
+def test_spreads_lie_where_their_ends_say_and_small_means_have_no_number() -> None:
+    source = chart(MEANS, LINEAR).svg()
+    (own, linear), root = bars(source), parsed(source)
+    unit = (own[0][3] - own[0][1]) / 5.5
+    lines = re.findall(r"M([\d.]+),([\d.]+)V([\d.]+)m-3,0h6", source)
+    assert len(lines) == 2  # none where all examples are alike
+    for (x, upper, lower), bar, (low, high) in zip(lines, own, MEANS.spread, strict=False):
+        assert float(x) == pytest.approx((bar[0] + bar[2]) / 2, abs=0.11)
+        assert [bar[3] - float(lower), bar[3] - float(upper)] == pytest.approx([low * unit, high * unit], abs=0.2)
+    assert linear[0][3] - linear[0][1] == pytest.approx(3 * unit, abs=0.11)  # one scale
+    shown = [each.text for each in texts(root)]
+    assert {"5.5", "2.2"} <= {*shown} and "0.0" not in shown and "0.04" not in shown
+    assert (
+        list(tips(root))[1]
+        == "threshold, step 2: 2.2 tokens in the mean, 0 to 4 in most examples, 48; 7.8 of 7.8 revealed"
+    )
+
+
+def test_a_long_name_has_several_lines() -> None:
+    long = Counts("tuned: quota:beta:1.093,8.678#8@0.99999886", (4, 4), "adaptive", "2 calls")
+    for compact in (False, True):
+        root = parsed(chart(long, LINEAR).svg(compact=compact))
+        assert overlaps(root) == [] and outside(root) == []
+        assert "\u2026" not in "".join(each.text for each in texts(root))

@@ -59,8 +59,9 @@ def test_the_page_has_the_sentence_and_the_figure_only_if_there_is_a_frontier() 
     view = evaluation(("linear", 8, 0.8, None), ("threshold:0.9", 8, 0.94, (0.1, 0.2)))
     assert "frontier" not in figures_of(view) and "tokens per call" not in run_page(view)
     whole = replace(view, frontier=read_frontier(FRONTIER))
-    text = run_page(whole)
-    assert "<p>The cheapest policy is threshold:0.9.</p>" in text and "tokens per denoiser call" in text
+    text = run_page(replace(whole, cheapest="the cheapest policy is threshold:0.9"))
+    assert '<li class="note">The cheapest policy is threshold:0.9.</li>' in text
+    assert "tokens per denoiser call" in text and "evaluation" not in figures_of(whole)  # the same values
 
 
 def test_of_too_many_policies_the_worst_hand_made_schedules_are_left_out() -> None:

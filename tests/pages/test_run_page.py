@@ -1,6 +1,6 @@
 """The page of a run: its form, its numbers, and what data cannot do to it.
 
-Covers: template, run_page, run_views, run_figures, run_looks, run_sections, run_pastes, run_costs, run_values.
+Covers: template, run_page, run_views, run_figures, run_looks, run_sections, run_costs, run_values.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from mdm_tune.pages.run_figures import figures_of, named_counts
+from mdm_tune.pages.run_figures import figures_of
 from mdm_tune.pages.run_looks import Looks
 from mdm_tune.pages.run_page import run_page
 from mdm_tune.pages.run_reading import RunRecords, read_run
 from mdm_tune.pages.run_sections import origins
+from mdm_tune.pages.run_steps import named_counts
 from mdm_tune.pages.run_views import RunView, State
 from mdm_tune.pages.template import visible
 from tests.support.html_pages import problems_of, read_page
@@ -83,7 +84,7 @@ def test_every_section_of_a_search_is_there_in_order(text_run: PageRun) -> None:
     found = [str(each["id"]) for each in read_page(run_page(view)).named("section")]
     assert found == [
         *("use", "quality", "landscape", "schedule"),
-        *("energy", "samples", "diversity", "cost", "provenance"),
+        *("samples", "diversity", "cost", "provenance"),
     ]
 
 
@@ -409,7 +410,7 @@ def test_wins_ties_and_losses_stand_in_the_cards_and_in_the_table() -> None:
 
 def test_figures_of_diversity_say_what_they_are_and_on_how_many_samples() -> None:
     page = read_page(checked(with_a_rival()))
-    assert "4 steps, 128 samples of each, with 95 % intervals" in page.text
+    assert "128 samples of each, with 95 % intervals" in page.text
     assert "distinct trigrams" in page.text and "distinct tokens" not in page.text
     assert "token entropy is 2.0 % [-0.4, 4.4] below that of linear at 64 steps" in page.text
 

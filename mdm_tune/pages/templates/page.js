@@ -30,7 +30,7 @@ all("table.sortable").forEach(function(table){
   button.addEventListener("click",function(){
    var up=head.getAttribute("aria-sort")!=="ascending";
    heads.forEach(function(other){other.removeAttribute("aria-sort")});
-   head.setAttribute("aria-sort",up?"ascending":"descending");
+   head.setAttribute("aria-sort",up?"ascending":"descending");table.classList.add("sorted");
    Array.prototype.slice.call(body.rows).map(function(row,place){return[key(row,column),place,row]}).sort(function(first,second){
     var a=first[0],b=second[0],order=typeof a===typeof b?(a<b?-1:a>b?1:0):(typeof a==="number"?-1:1);
     return(up?order:-order)||first[1]-second[1]}).forEach(function(entry){body.appendChild(entry[2])})})})});

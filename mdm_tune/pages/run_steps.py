@@ -1,0 +1,124 @@
+"""The figures of what each step reveals: counts of schedules, and means of adaptive plans, for each budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.messages import quantity
+from mdm_tune.pages.charts import Counts, Figure, steps
+from mdm_tune.pages.names import large, short_name
+from mdm_tune.pages.run_looks import TUNED, Looks
+from mdm_tune.pages.run_views import BudgetView, RunView
+from mdm_tune.schedules.counts import CountRule, to_counts
+from mdm_tune.schedules.curves import parse_schedule
+from mdm_tune.schedules.labels import Label
+
+__all__ = ["named_counts", "step_figures"]
+
+MOST = 64  # numbers of a row in a description
+
+
+def named_counts(view: RunView, budget: BudgetView, name: str = "linear") -> tuple[int, ...] | None:
+    """The counts of a hand-made schedule at a budget.
+
+    Returns:
+        The counts; None for ancestral reveal, for blocks that share the steps unequally, and for an unknown name.
+    """
+    label = Label.read(name)
+    if budget.counts is None or (blocks := _blocks(view, budget, label)) is None:
+        return None
+    rule: CountRule = "cumulative" if view.about.section("sampler").get("counts") == "cumulative" else "one-per-step"
+    with suppress(InputError):
+        length, steps_each = sum(budget.counts) // len(blocks), budget.steps // len(blocks)
+        return to_counts(parse_schedule(label.name), steps_each, length, rule) * len(blocks)
+    return None
+
+
+def _blocks(view: RunView, budget: BudgetView, label: Label) -> tuple[int, ...] | None:
+    """The steps of each block of a schedule at a budget; None if blocks share the steps unequally."""
+    length = sum(budget.counts or ())
+    number = max(1, length // (label.blocks or budget.block_length or length or 1))
+    if budget.steps % number or view.about.section("sampler").get("block_steps") == "tuned":
+        return None
+    return (budget.steps // number,) * number
+
+
+def step_figures(view: RunView, looks: Looks) -> Iterator[tuple[str, Figure]]:
+    """For each budget the counts of the tuned schedule, or what the tuned adaptive plan reveals, beside others.
+
+    Beside counts stand those of the best hand-made schedule and of linear. Beside an adaptive plan stand the kind of
+    policy that keeps to linear's calls, where the plan does not, and linear.
+    """
+    for budget in view.budgets:
+        at = quantity(budget.steps, "step")
+        if budget.counts:
+            rows, title = _counts(view, budget, looks), f"Tokens revealed by each step, {at}"
+            yield f"counts-{budget.steps}", steps(rows, title=title, description=f"The counts at {at}. {_said(rows)}.")
+        elif rows := _means(budget, looks):
+            examples = max(max(each.examples, default=0) for each in budget.reveals.values())
+            heading = f"tokens revealed by each call: the mean over {large(examples)} examples, and their middle 80 %"
+            yield (
+                f"counts-{budget.steps}",
+                steps(
+                    rows,
+                    title=f"Tokens revealed by each call, at the calls of linear with {at}",
+                    description=f"Means over the examples, 0 after an example's last call. {_said(rows)}.",
+                    step="call",
+                    heading=heading,
+                ),
+            )
+
+
+def _said(rows: list[Counts]) -> str:
+    return "; ".join(
+        f"{row.name}: {', '.join(f'{count:.3g}' for count in row.counts[:MOST])}"
+        f"{' and so on' if len(row.counts) > MOST else ''}"
+        for row in rows
+    )
+
+
+def _counts(view: RunView, budget: BudgetView, looks: Looks) -> list[Counts]:
+    """The counts of the tuned schedule, of the best hand-made one and of linear."""
+    name, blocks = f"tuned: {budget.name}", _blocks(view, budget, Label("", budget.block_length)) or ()
+    rows = [Counts(name, budget.counts or (), note=_calls(budget.calls), blocks=blocks, look=TUNED)]
+    others = [] if budget.rival is None else [(budget.rival.label, budget.rival)]
+    for label, row in (*others, ("linear", budget.baselines.get("linear"))):
+        counts = named_counts(view, budget, label)
+        if counts is not None and label != budget.kind:
+            calls = sum(count > 0 for count in counts) if row is None or row.calls is None else row.calls
+            look, blocks = looks.of(label), _blocks(view, budget, Label.read(label)) or ()
+            rows.append(Counts(short_name(label), counts, note=_calls(calls), blocks=blocks, look=look))
+    return rows
+
+
+def _means(budget: BudgetView, looks: Looks) -> list[Counts]:
+    """What each call of the tuned adaptive plan reveals, beside others; none if that is not known."""
+    equal, linear = budget.equal_beside, budget.baselines.get("linear")
+    wanted: Mapping[str, tuple[str, float | None]] = {
+        budget.label: (f"tuned: {budget.name}", budget.calls),
+        **({} if equal is None or equal.policy is None else {equal.policy: (short_name(equal.policy), equal.calls)}),
+        "linear": ("linear", None if linear is None else linear.calls),
+    }
+    rows = []
+    for label, (name, calls) in wanted.items():
+        found = budget.reveals.get(label)
+        if found is None or not found.mean:
+            continue
+        examples = max(found.examples)
+        rows.append(
+            Counts(
+                name,
+                found.mean,
+                note="" if calls is None else _calls(calls),
+                look=looks.of(label, budget.steps),
+                spread=tuple(zip(found.low, found.high, strict=True)),
+                made=tuple(f"{made} of {examples} examples call so often" for made in found.examples),
+            )
+        )
+    return rows if budget.label in budget.reveals else []
+
+
+def _calls(calls: float) -> str:
+    return f"{calls:.4g} call{'' if calls == 1 else 's'}"

@@ -1,0 +1,45 @@
+"""What a reader copies: each text once, and no variable that nothing uses."""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+import pytest
+
+from mdm_tune.pages.run_pastes import pastes_of
+from tests.pages.test_run_page import made
+from tests.support.search_results import BUDGET, two_budgets
+
+ALPHAS = {"counts": None, "alphas": [0.0, 0.2, 0.7, 1.0], "block_length": None}
+PLAN = {"schedule": {"type": "threshold", "policy": "threshold:0.875"}, "policy": "threshold:0.875", "counts": None}
+
+
+def texts(*changes: dict[str, Any]) -> dict[str, str]:
+    """The texts by their ids, of budgets of 4, 8 and so on with these changes."""
+    budgets = [{**BUDGET, **each, "steps": 4 << place, "nfe": 4 << place} for place, each in enumerate(changes)]
+    return {paste.id: paste.text for paste in pastes_of(made(two_budgets() | {"budgets": budgets}))}
+
+
+@pytest.mark.parametrize("changes", [[{}, {}, {}], [ALPHAS, ALPHAS], [PLAN, PLAN], [{}, PLAN, ALPHAS]])
+def test_code_to_copy_has_no_unused_variable_and_nothing_twice(changes: list[dict[str, Any]]) -> None:
+    found = texts(*changes)
+    code = [text for name, text in found.items() if name != "export"]
+    whole = [*ast.walk(ast.parse("\n".join(code)))]
+    names = [node for node in whole if isinstance(node, ast.Name)]
+    assigned = {node.id for node in names if isinstance(node.ctx, ast.Store)}
+    assert assigned <= {node.id for node in names if isinstance(node.ctx, ast.Load)}
+    lines = found["export"].splitlines()
+    assert len({*lines}) == len(lines) and lines[-1].startswith("mdm-tune list exports")
+
+
+def test_exports_are_of_the_budget_with_the_largest_gain_and_of_each_kind_that_it_lacks() -> None:
+    more = {**BUDGET["gain_over_linear"], "value": 0.05}
+    lines = texts({}, {"gain_over_linear": more}, {}, PLAN)["export"].splitlines()
+    assert [line.split(" --to ")[1] for line in lines[:-1]] == [
+        *("llada --steps 8", "dream --steps 8", "json --steps 8"),
+        *("fast-dllm --steps 32", "sglang --steps 32", "json --steps 32"),
+    ]
+    budgets = [{**BUDGET, "steps": steps, "nfe": steps} for steps in (4, 8, 16)]
+    (title,) = (each.title for each in pastes_of(made(two_budgets() | {"budgets": budgets})) if each.id == "export")
+    assert title == "The tuned one for another sampler; also with --steps 8 and 16"

@@ -1,0 +1,74 @@
+"""Rows of tables that are shown once."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from mdm_tune.pages.run_page import run_page
+from mdm_tune.pages.run_tables import diversity_table, own_calls, values_of_data
+from tests.pages.test_run_page import RIVAL, checked, made
+from tests.support.html_pages import read_page
+from tests.support.search_results import BUDGET, FLAGGED, two_budgets
+
+DATA = {"value": 0.9, "ci": [0.89, 0.91], "independent": 512}
+
+
+def budgets(**changes: Any) -> list[dict[str, Any]]:
+    """Two budgets with diversity and the value of the data, which differ in what is given for the second one."""
+    first = {**FLAGGED, "data": DATA}
+    return [first, copy.deepcopy({**first, "steps": 8, "nfe": 8, **changes})]
+
+
+def test_samples_that_are_the_same_at_all_budgets_have_one_row() -> None:
+    table = diversity_table(made(two_budgets() | {"budgets": budgets()}))
+    assert table is not None and table.samples == "128 samples"
+    assert [(row.name, row.steps) for row in table.rows] == [
+        *(("tuned: Beta(0.431, 0.761)", 4), ("linear", 4), ("tuned: Beta(0.431, 0.761)", 8), ("linear", 8)),
+        *(("linear at 64 steps", None), ("the data itself", None)),
+    ]
+    assert list(table.figures) == ["token_entropy", "distinct_tokens", "answer_length", "distinct_words"]
+    other = copy.deepcopy(FLAGGED["diversity"])
+    other["data"]["token_entropy"] = {"value": 2.125, "ci": [2, 2.25]}
+    losses = {**FLAGGED["diversity_losses"], "examples": 64, "reference_steps": 32}
+    table = diversity_table(made(two_budgets() | {"budgets": budgets(diversity=other, diversity_losses=losses)}))
+    assert table is not None and table.samples == "64 to 128 samples"
+    assert [(row.name, row.steps) for row in table.rows[4:]] == [
+        *(("linear at 64 steps", 4), ("linear at 32 steps", 8), ("the data itself", 4), ("the data itself", 8))
+    ]
+    assert diversity_table(made(two_budgets() | {"budgets": [{**BUDGET, "diversity": None}]})) is None
+
+
+def test_the_value_of_the_data_stands_once_if_it_is_the_same() -> None:
+    same = values_of_data(made(two_budgets() | {"budgets": budgets()}))
+    assert [(steps, value.value) for steps, value in same] == [(None, 0.9)]
+    other = values_of_data(made(two_budgets() | {"budgets": budgets(data={**DATA, "value": 0.8})}))
+    assert [(steps, value.value) for steps, value in other] == [(4, 0.9), (8, 0.8)]
+    assert values_of_data(made()) == []
+
+
+def test_calls_have_a_column_only_where_they_are_not_the_steps() -> None:
+    assert not own_calls(made(two_budgets() | {"budgets": budgets()}))
+    assert own_calls(made(two_budgets() | {"budgets": budgets(nfe=7.5)}))
+    calls = {"linear": {"nfe": 7.0, "nfe_ci": None}}
+    assert own_calls(made(two_budgets() | {"budgets": budgets(baseline_calls=calls)}))
+
+
+def test_a_hand_made_winner_has_one_row_in_the_tables_and_one_line_in_the_charts() -> None:
+    from mdm_tune.pages.run_figures import figures_of
+
+    sine = {**RIVAL["baselines"]["sine"], "value": 0.8125, "ci": [0.8, 0.825]}
+    record = {**RIVAL, "schedule": {"type": "sine", "a": None, "b": None}, **sine}
+    record["baselines"] = {**RIVAL["baselines"], "sine": sine}
+    view = made(two_budgets() | {"budgets": [record, {**record, "steps": 8, "nfe": 8, "counts": [1] * 8}]})
+    figures = figures_of(view)
+    assert "tuned: sine: 0.812 at 4, 0.812 at 8; linear" in figures["quality"].description
+    assert "; sine" not in figures["quality"].description
+    assert "sine, 4 and 8 steps is at 0.71 halfway; linear" in figures["alpha"].description
+    page = read_page(checked(view))
+    values = page.text[page.text.index("Values on the report split") :]
+    assert values[: values.index("Landscape")].count("sine") == 2  # once at each budget
+    linear = {**BUDGET, "schedule": {"type": "linear", "a": None, "b": None}, **BUDGET["baselines"]["linear"]}
+    view = made(two_budgets() | {"budgets": [linear]})
+    assert "tuned" not in figures_of(view)["quality"].description.replace("of each schedule", "")
+    assert run_page(view).count('<td class="name">') >= 1
