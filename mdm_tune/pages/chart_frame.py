@@ -131,9 +131,9 @@ LOOKS: dict[str, tuple[Look, ...]] = {
     "adaptive": (
         Look(colour="@adaptive", shape="up", dash="2 3", width=1.8),
         Look(colour="@entropy", shape="hexagon", dash="7 3 2 3", width=1.8),
-        Look(colour="@quota", shape="diamond", dash="5 2", width=1.8),
+        Look(colour="@quota", shape="right", dash="5 2", width=1.8),
         Look(colour="@cap", shape="cross", dash="9 3", width=1.8),
-        Look(colour="@klass", shape="down", dash="1 2", width=1.8),
+        Look(colour="@klass", shape="left", dash="1 2", width=1.8),
     ),
     "other": (
         Look(colour="@first", shape="diamond", dash=None, width=1.6),
@@ -206,6 +206,8 @@ SHAPES: dict[str, tuple[Point, ...]] = {
     "diamond": tuple((1.2 * x, 1.2 * y) for x, y in _polygon(4, 0)),
     "up": tuple((1.25 * x, 1.25 * y + 0.2) for x, y in _polygon(3, 0)),
     "down": tuple((1.25 * x, 1.25 * y - 0.2) for x, y in _polygon(3, 0.5)),
+    "right": tuple((1.25 * x - 0.2, 1.25 * y) for x, y in _polygon(3, 0.25)),
+    "left": tuple((1.25 * x + 0.2, 1.25 * y) for x, y in _polygon(3, 0.75)),
     "hexagon": tuple((1.1 * x, 1.1 * y) for x, y in _polygon(6, 0)),
     "star": tuple(
         ((2.0 if corner % 2 == 0 else 0.85) * x, (2.0 if corner % 2 == 0 else 0.85) * y)
@@ -219,7 +221,7 @@ ARMS = {
 
 
 def marker(shape: str, place: Point, size: float, **attributes: str | float | None) -> str:
-    """A marker of about the radius ``size``: circle, square, diamond, up, down, hexagon, star, plus or cross.
+    """A marker of about the radius ``size``: circle, square, diamond, a triangle, hexagon, star, plus or cross.
 
     Plus and cross have no area: their colour is that of ``fill``, drawn as a line.
     """

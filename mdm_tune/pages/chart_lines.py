@@ -32,7 +32,8 @@ __all__ = ["Mark", "Series", "lines"]
 
 FEW = 16  # a series of at most as many points has a marker and error bars at each; others have a band
 HINTS = 17  # points of a longer series that tell their numbers
-SIDE = 4.0  # pixels between series that have points at the same places, so that their error bars can be told apart
+SIDE, APART = 4.0, 6.5  # pixels between series that have points at the same places, and between more than ``CROWD``
+CROWD = 4
 LABELS = 0.26  # of the width, at most, for the names at the ends of lines
 MOVED = 3.6  # lines: names that would have to move further from the ends of their lines stand above the chart
 NEAR = 12.0  # pixels between the middle of a text and a point that it covers
@@ -125,7 +126,8 @@ def lines(
     shared = [
         each for each in made if each.few and any(counted[place] > 1 for place in each.x) and _has_intervals(each)
     ]
-    sides = {id(each): SIDE * (place - (len(shared) - 1) / 2) for place, each in enumerate(shared)}
+    side = SIDE if len(shared) <= CROWD else APART
+    sides = {id(each): side * (place - (len(shared) - 1) / 2) for place, each in enumerate(shared)}
     moved = tuple(_Line(**{**vars(each), "side": sides.get(id(each), 0.0)}) for each in made)
     return Figure(title, description, lambda layout: _draw(moved, (x, y), tuple(marks), layout))
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mdm_tune.core.messages import listed, quantity
+from mdm_tune.core.messages import quantity
 from mdm_tune.pages.charts import Axis, Figure, Gain, Series, dots, lines
-from mdm_tune.pages.names import cut_text
+from mdm_tune.pages.names import and_listed, cut_text
 from mdm_tune.pages.run_figures import CLAIMS, CURVE, axis_of_metric, schedule_of
 from mdm_tune.pages.run_sections import Section
 from mdm_tune.pages.run_views import BudgetView, RunView, State, Verdict
@@ -19,6 +19,7 @@ __all__ = ["Compared", "compared_headline", "comparison_figures", "comparison_pa
 
 MOST_LINES = 8  # of one chart that can be told apart
 MOST_GAINS = 40  # rows of the chart of gains
+MOST_FACTS = 4  # different values of one fact
 LONGEST = 40  # characters of a name
 
 
@@ -47,11 +48,14 @@ def compared_headline(runs: Sequence[Compared]) -> str:
     won = [run for run in searched if any(each.verdict is Verdict.BETTER for each in run.view.budgets)]
     if not searched:
         return f"{quantity(len(runs), 'run')}, none of which is a finished search."
+    what = "policy" if any(budget.adaptive for run in searched for budget in run.view.budgets) else "schedule"
+    several = any(len(run.view.budgets) > 1 for run in won)
+    some = ", at one budget or more" if several else ""
     if len(searched) == 1:
         how = "is" if won else "is not shown to be"
-        return f"The tuned schedule {how} better than linear in the one search of these runs."
+        return f"The tuned {what} {how} better than linear in the one search of these runs{some}."
     which = "all" if len(won) == len(searched) else "none" if not won else str(len(won))
-    return f"The tuned schedule is better than linear in {which} of {len(searched)} searches."
+    return f"The tuned {what} is better than linear in {which} of {len(searched)} searches{some}."
 
 
 def comparison_figures(runs: Sequence[Compared]) -> dict[str, Figure]:
@@ -111,7 +115,8 @@ def _facts(runs: Sequence[Compared]) -> list[tuple[str, str]]:
     ):
         different = list(dict.fromkeys(value for value in values if value))
         if different:
-            facts.append((name, different[0] if len(different) == 1 else f"{len(different)}: {listed(different, 4)}"))
+            more = f"; and {len(different) - MOST_FACTS} more" if len(different) > MOST_FACTS else ""
+            facts.append((name, f"{'; '.join(different[:MOST_FACTS])}{more}"))
     return facts
 
 
@@ -194,10 +199,13 @@ def _schedules(runs: Sequence[Compared]) -> Figure | None:
     times = [number / (CURVE - 1) for number in range(CURVE)]
     series = []
     for run in runs:
+        same: dict[str, list[str]] = {}  # the budgets of each schedule
         for budget in run.view.budgets:
-            schedule = schedule_of(budget)
+            same.setdefault(budget.name, []).append(str(budget.steps))
+        for budget in {each.name: each for each in run.view.budgets}.values():
+            schedule, at = schedule_of(budget), same[budget.name]
             if schedule is not None and budget.kind != "linear":
-                name = f"{run.name}, {quantity(budget.steps, 'step')}"
+                name = f"{run.name}, {and_listed(at)} step{'' if at == ['1'] else 's'}"
                 series.append(Series(name, times, schedule.alpha(times).tolist()))
     if not series:
         return None

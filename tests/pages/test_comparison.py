@@ -36,10 +36,13 @@ WAITING = read_run(
 @pytest.mark.parametrize(
     ("views", "words"),
     [
-        ([WON, NONE], "better than linear in 1 of 2 searches."),
-        ([WON, WON], "better than linear in all of 2 searches."),
+        ([WON, NONE], "better than linear in 1 of 2 searches, at one budget or more."),
+        ([WON, WON], "better than linear in all of 2 searches, at one budget or more."),
         ([NONE, NONE], "better than linear in none of 2 searches."),
-        ([WON, WAITING], "The tuned schedule is better than linear in the one search of these runs."),
+        (
+            [WON, WAITING],
+            "The tuned schedule is better than linear in the one search of these runs, at one budget or more.",
+        ),
         ([NONE, WAITING], "is not shown to be better than linear in the one search"),
         ([WAITING, WAITING], "2 runs, none of which is a finished search."),
     ],
@@ -59,7 +62,7 @@ def test_the_page_shows_the_numbers_of_every_run() -> None:
     page = read_page(text)
     assert problems_of(text) == []
     assert {0.803, 0.76, 0.03} <= page.numbers and "the search is running" in page.text
-    assert "no gain is shown" in page.text and "3: spelling, nelbo, value" in page.text
+    assert "no gain is shown" in page.text and "spelling; nelbo; value" in page.text
 
 
 def test_each_metric_has_figures_of_its_own() -> None:
@@ -67,6 +70,8 @@ def test_each_metric_has_figures_of_its_own() -> None:
     mixed = comparison_figures(named_runs([WON, OTHER]))
     assert [*mixed] == ["gains-1", "quality-1", "gains-2", "quality-2", "schedules"]
     assert comparison_figures(named_runs([WAITING])) == {}
+    said = comparison_figures(named_runs([WON, NONE]))["schedules"].description  # one line for each schedule of a run
+    assert said.count("won") == 1 and "won, 4 and 8 steps is at" in said and "none, 4 steps is at" in said
 
 
 def test_many_runs_fit_on_a_page() -> None:
