@@ -11,6 +11,7 @@ from mdm_tune.core.statistics import Estimate
 from mdm_tune.pages.names import and_listed, figure_name, large, role_of, short_name, time_text
 from mdm_tune.pages.run_views import BudgetView, GainView, LossView, PolicyView, Rivalry, Row, RunView, State, Verdict
 from mdm_tune.schedules.equal_cost import MORE_CALLS
+from mdm_tune.schedules.labels import Label
 
 __all__ = ["Finding", "best_budget", "diversity_texts", "findings", "headline", "lead", "value_text", "verdict_text"]
 
@@ -199,6 +200,11 @@ def lead(view: RunView) -> list[tuple[str, str]]:
         if any(budget.policies for budget in budgets):
             what = f"the rule that reveals tokens, at the calls of linear with {shown} steps, in sequences{tokens}"
         parts.append(("Tuned", f"{what}; the model stays as it is"))
+    if any("linear" in budget.baselines for budget in budgets):
+        names = {Label.read(name).name: None for budget in budgets for name in budget.baselines}
+        others = and_listed([short_name(name) for name in names if name != "linear"])
+        beside = f", and hand-made {others}" if others else ""
+        parts.append(("Against", f"linear, which reveals equally many tokens at each step{beside}"))
     if about.model:
         parts.append(("Model", about.model + (f", on {about.data}" if about.data else "")))
     if about.sampler:

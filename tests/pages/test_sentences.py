@@ -274,6 +274,8 @@ def test_the_lead_says_what_was_tuned_and_how_surely() -> None:
     told = dict(lead(view(BUDGET, {**BUDGET, "steps": 8})))
     assert "each of 4 and 8 steps reveals, in sequences of 8 tokens" in told["Tuned"]
     assert told["Measured"] == "spelling; higher is better"
+    assert told["Against"] == "linear, which reveals equally many tokens at each step"
+    assert dict(lead(view(rival(-0.01, 0.01))))["Against"].endswith("at each step, and hand-made sine")
     assert told["How surely"] == "95 % intervals, for all budgets together, over 512 examples that nothing else used"
     assert told["Cost"] == (
         "no more calls than linear with as many steps; the search took 3 s and 1\u202f234 denoiser rows"
