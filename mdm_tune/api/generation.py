@@ -446,12 +446,12 @@ def _value(policy: AdaptiveName, wanted: _Wanted, dataset: Dataset, fill: Fill) 
         lambda value: _rows(_adaptive(policy, wanted, value), wanted, split),
         policy,
     )
-    rows = next(sweep)
+    rows, _ = next(sweep)
     while True:
         result = fill(rows, "calibrating")
         spent += result.denoiser_rows
         try:
-            rows = sweep.send(result.nfe.double().numpy())
+            rows, _ = sweep.send(result.nfe.double().numpy())
         except StopIteration as end:
             return float(end.value), spent
 
@@ -479,6 +479,7 @@ def _fill(
                 batch=piece.batch,
                 names=piece.names,
                 device=device,
+                most_calls=piece.most_calls,
                 on_step=lambda step: bar.update(int(step.revealed.sum())),
             )
             tokens[part], nfe[part] = filled.tokens, filled.nfe

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import cut, quantity, shown_path
 from mdm_tune.datasets.splits import Use
-from mdm_tune.evaluation.cost_matching import Match, Scale, Stage, match_in_stages
+from mdm_tune.evaluation.cost_matching import MANY, Match, Scale, Stage, match_in_stages
 from mdm_tune.evaluation.evaluator import Evaluator, Measurement
 from mdm_tune.evaluation.filling import Rows
 from mdm_tune.evaluation.scores import Cost
@@ -29,16 +31,19 @@ __all__ = [
     "check_adaptive",
     "check_metric",
     "check_sampler",
+    "usual_fills",
     "usual_rows",
     "value_at_cost",
 ]
 
 Calls = NDArray[np.float64]  # denoiser calls of each row
-Sweep = Generator[Rows, Calls, float]  # yields rows, receives their calls, returns a plan's value
+# Yields rows and about how many are still to be filled, these included; receives their calls, returns a plan's value.
+Sweep = Generator[tuple[Rows, float], Calls, float]
 
 PILOT = 64  # tune examples on which the value of a plan is found
 STAGES = (Stage(examples=16, tries=12, tolerance=0.05), Stage(examples=PILOT, tries=5, tolerance=0.01))
-USUAL = (6, 3)  # tries of the stages, on average
+USUAL = (7, 2.5)  # tries of the stages, on average
+LEFT = 2  # tries of a stage that are left at least, on average, while it goes on
 
 
 @dataclass(frozen=True)
@@ -176,23 +181,21 @@ def _sweep_together(
     """
     values: dict[int, tuple[float | None, Cost]] = {}
     costs = dict.fromkeys(sweeps, Cost())
-    left = {place: usual_rows(requests[place].evaluator, requests[place].steps) for place in sweeps}
     wanted = {place: next(sweep) for place, sweep in sweeps.items()}
     while wanted:
         began = time.monotonic()
-        results = requests[next(iter(wanted))].evaluator.fill_each(list(wanted.values()))
+        results = requests[next(iter(wanted))].evaluator.fill_each([rows for rows, _ in wanted.values()])
         filled = dict(zip(list(wanted), results, strict=True))
         for place, result in filled.items():
             seconds, began = time.monotonic() - began, time.monotonic()
             costs[place] += Cost(result.denoiser_rows, result.denoiser_tokens, seconds)
-            left[place] -= requests[place].steps * len(wanted[place].seeds)  # first tries may be far from the target
             try:
                 wanted[place] = sweeps[place].send(result.nfe.double().numpy())
             except StopIteration as end:
                 values[place] = end.value, costs[place]
                 del wanted[place]
-        next_rows = {place: float(requests[place].steps * len(rows.seeds)) for place, rows in wanted.items()}
-        foresee(sum(max(left[place], rows) for place, rows in next_rows.items()))
+        going_on = [(requests[place], fills) for place, (_, fills) in wanted.items()]
+        foresee(sum(_rows_of(request.evaluator, request.steps, fills) for request, fills in going_on))
     return values
 
 
@@ -205,10 +208,29 @@ def usual_rows(evaluator: Evaluator, steps: int) -> float:
     """
     if evaluator.exact:
         return 0.0
-    few, most = (min(len(evaluator.split("tune").ids), stage.examples) for stage in STAGES)
-    fills = USUAL[0] * few + (most - few) + (USUAL[1] - 1) * most + most * evaluator.sampler.section.stop_at_end
+    whole = min(len(evaluator.split("tune").ids), PILOT)
+    return _rows_of(evaluator, steps, usual_fills(whole) + whole * evaluator.sampler.section.stop_at_end)
+
+
+def _rows_of(evaluator: Evaluator, steps: int, fills: float) -> float:
+    """The denoiser rows of filling so many rows in the steps of a budget."""
     forwards: int = getattr(evaluator.denoiser, "forwards", 1)
     return float(forwards * steps * fills)
+
+
+def usual_fills(whole: int, examples: int = 0, tries: int = 0) -> float:
+    """The rows that finding the value of a plan still fills on average, at the calls of the budget each.
+
+    Args:
+        whole: The examples of the last stage.
+        examples: The examples of the present stage; those of the first by default.
+        tries: The values that were tried on them so far.
+    """
+    few, most = (min(whole, stage.examples) for stage in STAGES)
+    first, last = (max(usual - tries, LEFT) for usual in USUAL)
+    if examples > few:
+        return last * most - few * (tries == 0)  # the first value was tried on a part of them
+    return first * few + USUAL[1] * most - few
 
 
 def _sweep(request: AdaptiveRequest) -> Sweep:
@@ -227,8 +249,9 @@ def _sweep(request: AdaptiveRequest) -> Sweep:
 def value_at_cost(linear: Rows, calls: Calls | None, rows_at: Callable[[float], Rows], plan: AdaptiveName) -> Sweep:
     """Find the value of a plan at which its mean NFE is that of linear, within 1 % if calls do not jump.
 
-    The value is looked for on 16 rows first, and then on all, see ``match_in_stages``. No row is filled twice with a
-    value.
+    The value is looked for on 16 rows first, and then on all, see ``match_in_stages``. Rows with a value are left
+    unfinished once they make more than ``MANY`` times linear's calls, unless it is the boldest, whose calls a message
+    may tell. Of a value that was not left so, no row is filled twice.
 
     Args:
         linear: The rows with linear's plan.
@@ -237,7 +260,7 @@ def value_at_cost(linear: Rows, calls: Calls | None, rows_at: Callable[[float], 
         plan: The plan.
 
     Yields:
-        Rows to fill; ``send`` the calls of each.
+        Rows to fill, and about how many are still to be filled, these included; ``send`` the calls of each.
 
     Returns:
         The value.
@@ -245,20 +268,25 @@ def value_at_cost(linear: Rows, calls: Calls | None, rows_at: Callable[[float], 
     Raises:
         InputError: If no value makes about as many calls as linear.
     """
-    if calls is None:
-        calls = yield linear
     whole, known, steps = len(linear.seeds), dict[float, Calls](), linear.settings[0].steps
-    stages = [replace(stage, examples=min(whole, stage.examples)) for stage in STAGES]
-    search = match_in_stages(lambda examples: float(calls[:examples].mean()), stages, Scale(plan))
+    if calls is None:
+        calls = yield linear, whole + usual_fills(whole)
+    stages, scale = [replace(stage, examples=min(whole, stage.examples)) for stage in STAGES], Scale(plan)
+    boldest = scale.value(scale.ends[0])
+    search = match_in_stages(lambda examples: float(calls[:examples].mean()), stages, scale)
     value, examples = next(search)
+    tries = Counter[int]()  # of each stage, by its examples
     while True:
-        before = known.get(value, np.empty(0))
-        if len(before) < examples:
-            rows, part = rows_at(value), slice(len(before), examples)
-            found = yield replace(rows, start=rows.start[part], seeds=rows.seeds[part])
-            known[value] = np.concatenate([before, found])
+        made, most = known.get(value, np.empty(0)), math.inf if value == boldest else MANY * calls[:examples].sum()
+        if len(made) < examples:
+            rows, part = rows_at(value), slice(len(made), examples)
+            rows = replace(rows, start=rows.start[part], seeds=rows.seeds[part], most_calls=most - made.sum())
+            made = np.concatenate([made, (yield rows, usual_fills(whole, examples, tries[examples]))])
+            tries[examples] += 1
+        if made.sum() <= most:
+            known[value] = made
         try:
-            value, examples = search.send(float(known[value][:examples].mean()))
+            value, examples = search.send(float(made.mean()) if made.sum() <= most else math.inf)
         except StopIteration as end:
             match: Match = end.value
             break

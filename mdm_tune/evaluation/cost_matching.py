@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from mdm_tune.core.messages import quantity
 from mdm_tune.schedules.adaptive_names import AdaptiveName
 
-__all__ = ["Match", "Scale", "Stage", "StagedMatch", "match_in_stages"]
+__all__ = ["MANY", "Match", "Scale", "Stage", "StagedMatch", "match_in_stages"]
 
+MANY = 1.5  # times the target's calls; how many more they are need not be known
 REACHED = 0.1  # the largest relative distance from the target that counts as meeting it, unless it is a single call
 SLOPE = 0.7  # of log(calls) on the scale, until two values have shown it
 FLATTEST = 0.05
-LEAST_STEP = 0.02
-NARROW = LEAST_STEP / 8  # of the scale; calls that differ by more than allowed on so little are said to jump
+LEAST_CHANGE = 0.01  # of log(calls), that a step means to make until both sides of the target are known
+TELLING = 0.03  # of log(calls); a smaller change says little of the slope
+LEAST_STEP = 0.02  # of the scale, where a shorter one leads to no other value
+NARROW = 0.0025  # of the scale; calls that differ by more than allowed on so little are said to jump
 DIGITS = 12.0  # thresholds closer to 1 than 1e-12 are 1, and bounds below 1e-12 nats are 0
 LARGEST_BOUND = 64.0  # nats
 FIRST = 1.0  # the place that is tried first: a threshold of 0.9, or a bound of 0.1 nats
@@ -81,12 +84,16 @@ class Match:
         over = [pair for pair in self.tried.items() if pair[1] >= self.target]
         if under and over:
             (low, fewer), (high, more) = max(under, key=_calls), min(over, key=_calls)
-            ends = f"from {fewer:.4g} (at {low:.12g}) to {more:.4g} (at {high:.12g})"
+            ends = f"from {fewer:.4g} (at {low:.12g}) to {self._shown(more)} (at {high:.12g})"
             what = f"its calls jump {ends}" if self.sure else f"no value that was tried is {ends}"
         else:
             (value, calls), side = (max(under, key=_calls), "most") if under else (min(over, key=_calls), "least")
-            what = f"it makes {f'at {side}' if self.sure else 'for example'} {calls:.4g} (at {value:.12g})"
+            known = f"{f'at {side}' if self.sure else 'for example'} {self._shown(calls)}"
+            what = f"it makes {known} (at {value:.12g})"
         return f"cannot make {self.target:.4g} calls at {quantity(steps, 'step')}: {what}"
+
+    def _shown(self, calls: float) -> str:
+        return f"{calls:.4g}" if math.isfinite(calls) else f"more than {MANY * self.target:.4g}"
 
 
 def _calls(pair: tuple[float, float]) -> float:
@@ -138,7 +145,8 @@ def match_in_stages(
         slope: That of an earlier match on fewer examples; None if there is none.
 
     Yields:
-        A value and the number of first examples; ``send`` its mean calls on them.
+        A value and the number of first examples; ``send`` its mean calls on them, or infinity if these are more than
+        ``MANY`` times the target and were not all counted.
 
     Returns:
         The match on the examples of the last stage. It is not ``reached`` if no value meets the target.
@@ -160,10 +168,13 @@ def match_in_stages(
             if len(tried) == stage.tries and any(stage.reached(calls, wanted) for calls in tried.values()):
                 break
             calls = tried[value] = yield value, stage.examples
+            longer = 2.0 ** (len(tried) - 1) if bracketing and match is None else 1.0  # until both sides are known
+            following = min(high, max(low, bracket.next(at, calls, longer)))
             if abs(calls - wanted) <= stage.tolerance * wanted:
                 break
-            longer = 2.0 ** (len(tried) - 1) if bracketing and match is None else 1.0  # until both sides are known
-            at = min(high, max(low, bracket.next(at, calls, longer)))
+            if following != at and scale.value(following) == value:
+                following = min(high, max(low, at + math.copysign(LEAST_STEP, following - at)))
+            at = following
         value, slope = _closest(tried, wanted, stage.tolerance), bracket.slope
         reached = stage.reached(tried[value], wanted)
         match = Match(
@@ -216,9 +227,12 @@ class _Bracket:
 
     def next(self, at: float, calls: float, longer: float) -> float:
         """The place to try after this one; steps are ``longer`` while one side is unknown. It may be off the scale."""
+        calls = calls if math.isfinite(calls) else MANY * self.wanted
         few = bool(calls < self.wanted)
-        if self.before is not None and calls != self.before[1] and at != self.before[0]:
-            self.slope = max(FLATTEST, math.log(calls / self.before[1]) / (at - self.before[0]))
+        if self.before is not None and at != self.before[0]:
+            change = math.log(calls / self.before[1])
+            if abs(change) >= TELLING:
+                self.slope = max(FLATTEST, change / (at - self.before[0]))
         same_side = self.before is not None and few == (self.before[1] < self.wanted)
         self.before = at, calls
         if few:
@@ -229,13 +243,14 @@ class _Bracket:
             width = self.above[0] - self.below[0]
             self.slope = max(FLATTEST, math.log(self.above[1] / self.below[1]) / width)
             guessed = self.below[0] + math.log(self.wanted / self.below[1]) / self.slope
-            margin = 0.5 * width if same_side else 0.1 * width  # a guess that fell on one side twice is no better
+            # Half of the way where a guess says little: one fell on one side twice, or the calls were not all counted.
+            margin = 0.5 * width if same_side or self.above[1] == MANY * self.wanted else 0.1 * width
             return min(self.above[0] - margin, max(self.below[0] + margin, guessed))
         side = self.hints[1 if few else 0]
         if side is not None and (side > at) == few:
             return side
-        step = longer * math.log(self.wanted / calls) / self.slope
-        return at + math.copysign(max(abs(step), LEAST_STEP), step)
+        step = longer * max(LEAST_CHANGE, abs(math.log(self.wanted / calls))) / self.slope
+        return at + math.copysign(step, self.wanted - calls)
 
 
 def _closest(tried: Mapping[float, float], target: float, tolerance: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -40,6 +41,8 @@ class Rows:
         seeds: (rows,) uint64, the seed of each row.
         reference: (rows, length) int64, as in ``unmask``; None if no reference is priced.
         drawing: Replaces the drawing of the settings; None for their own.
+        most_calls: The rows may be left unfinished once they make more calls than this in all. The calls of the result
+            are then at least those that were made.
     """
 
     settings: Sequence[Setting]
@@ -47,6 +50,7 @@ class Rows:
     seeds: NDArray[np.uint64]
     reference: Tensor | None = None
     drawing: Drawing | None = None
+    most_calls: float = math.inf
 
     def arguments(self, sampler: Sampler, mask_id: int) -> UnmaskArguments:
         """The arguments of ``sampling.unmask``, with the rows of one setting after those of another."""
@@ -62,6 +66,7 @@ class Rows:
             blocks=blocks,
             batch=sampler.section.batch,
             reference=None if self.reference is None else self.reference.repeat(copies, 1),
+            most_calls=self.most_calls,
         )
 
 

@@ -7,6 +7,7 @@ denoiser rows of a call do not depend on where its pieces run.
 from __future__ import annotations
 
 import itertools
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -170,6 +171,7 @@ class UnmaskArguments:
     batch: int = 128
     reference: Tensor | None = None
     names: NDArray[np.int64] | None = None
+    most_calls: float = math.inf
 
     @property
     def tensors(self) -> dict[str, Tensor | None]:
@@ -195,14 +197,21 @@ def divide_unmask(
 ) -> DividedCall[Unmasked]:
     """Divide a call of ``sampling.unmask`` into pieces of at most ``arguments.batch`` rows.
 
+    Each piece stops when its own rows have made more than ``arguments.most_calls``, so that those of the call have too.
     ``on_step`` receives the steps of the first piece only. It cannot be pickled, so it works only in this process.
 
     Raises:
         InputError: If an argument is wrong, before the first denoiser call.
     """
-    given = {name: value for name, value in vars(arguments).items() if name != "names"}
+    given = {name: value for name, value in vars(arguments).items() if name not in ("names", "most_calls")}
     check_call(**given, vocab_size=pool.vocab_size, mask_id=pool.mask_id)
-    run_piece = partial(_unmask_piece, kind=type(arguments.plan), drawing=arguments.drawing, batch=arguments.batch)
+    run_piece = partial(
+        _unmask_piece,
+        kind=type(arguments.plan),
+        drawing=arguments.drawing,
+        batch=arguments.batch,
+        most_calls=arguments.most_calls,
+    )
     names = np.arange(len(arguments.tokens)) if arguments.names is None else arguments.names
     tasks = [
         partial(

@@ -6,6 +6,7 @@ The rows lie on the CPU. The denoiser's device predicts and draws, and what it h
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -86,6 +87,7 @@ def unmask(
     on_step: Callable[[Step], None] | None = None,
     names: Integers | None = None,
     device: torch.device | None = None,
+    most_calls: float = math.inf,
 ) -> Unmasked:
     """Fill the masked positions of every row in the steps of its plan.
 
@@ -105,6 +107,7 @@ def unmask(
         on_step: Called after each step.
         names: (rows,) int64, the number of each row in messages; None numbers them from 0.
         device: Where the denoiser is; None is where the tokens lie.
+        most_calls: The rows stop, full or not, after the step with which they have made more calls than this in all.
 
     Raises:
         InputError: If plan, order and tokens do not fit together.
@@ -134,7 +137,7 @@ def unmask(
     rule = step_rule_of(plan, drawing, state.hidden, blocks, once)
     number, inference, gradients = 0, torch.is_inference_mode_enabled(), torch.is_grad_enabled()
     with torch.inference_mode():  # around all steps, because to begin and end it takes long
-        while (wanted := rule.wanted(hidden := state.hidden)) is not None:
+        while state.nfe.sum() <= most_calls and (wanted := rule.wanted(hidden := state.hidden)) is not None:
             state.predict(number, wanted)
             state.reveal(rule.chosen(wanted, state.scores, state.changes))
             if drawing.stop_at_end:

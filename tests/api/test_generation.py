@@ -11,11 +11,13 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+from mdm_tune.api import generation
 from mdm_tune.api.generation import generate
 from mdm_tune.api.runs import evaluate, sample
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.plain_yaml import yaml_text
 from mdm_tune.exports.policy import read_policy
+from mdm_tune.sampling.unmasking import unmask
 from mdm_tune.schedules.counts import to_counts
 from mdm_tune.schedules.curves import Beta
 from tests.support.tiny_models import BERT_MASK, bert, foreign
@@ -350,6 +352,23 @@ def test_a_plan_without_a_value_costs_what_linear_costs(model: Any, tokenizer: A
     assert texts.schedule.startswith(name) and texts.schedule != name
     assert abs(sum(found.nfe) / len(prompts) - 4) < 0.5
     assert texts.denoiser_rows > sum(texts.nfe) and found.denoiser_rows <= sum(found.nfe)
+
+
+def test_rows_with_a_value_that_is_far_too_cautious_are_left_unfinished(
+    model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At 2 calls of 8 tokens: no try of 16 prompts but of the boldest value makes more than 48 calls, and a step."""
+    spent: list[int] = []
+
+    def counted(*given: Any, **options: Any) -> Any:
+        result = unmask(*given, **options)
+        spent.append(int(result.nfe.sum()))
+        return result
+
+    monkeypatch.setattr(generation, "unmask", counted)
+    prompts = [f"{a} {b}" for a, b in product("ACDE", repeat=2)]
+    generate(model, tokenizer, prompts, schedule="threshold", steps=2, length=8)
+    assert 48 < max(spent) <= 48 + 16  # the threshold of 0.9 would make about 8 calls of each prompt
 
 
 TEMPLATE = (

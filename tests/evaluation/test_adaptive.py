@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mdm_tune.core.errors import InputError
-from mdm_tune.evaluation.adaptive import AdaptiveRequest, calibrated, usual_rows
+from mdm_tune.evaluation.adaptive import AdaptiveRequest, calibrated, usual_fills, usual_rows
 from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.schedules.adaptive_names import parse_adaptive
@@ -72,3 +72,11 @@ def test_a_budget_between_two_jumps_is_refused_and_the_rows_that_are_left_are_fo
     calibrated([asked(here, "entropy-bound", 4), asked(here, "cap:linear", 4)], "report", left.append)
     assert left[-1] == 0 and all(rows > 0 for rows in left[:-1])
     assert 0.4 < 2 * usual_rows(here, 4) / denoiser.rows < 2.5
+
+
+def test_the_rows_that_are_left_follow_the_tries_so_far() -> None:
+    """Of 7 tries on 16 examples and 2.5 on 64, the first of which fills 48; at least 2 are left while they go on."""
+    assert usual_fills(64) == usual_fills(64, 16) == 7 * 16 + 48 + 1.5 * 64
+    assert usual_fills(64, 16, 3) == 4 * 16 + 48 + 1.5 * 64 and usual_fills(64, 16, 9) == 2 * 16 + 48 + 1.5 * 64
+    assert [usual_fills(64, 64, tries) for tries in range(4)] == [48 + 1.5 * 64, 128, 128, 128]
+    assert usual_fills(32, 32) == 16 + 1.5 * 32 and usual_fills(8, 8) == 7 * 8 + 1.5 * 8

@@ -116,10 +116,12 @@ class Filled:
     Attributes:
         value: What was found.
         asked: The value and the numbers of the rows of each request; a value of None means linear.
+        calls: The mean calls that its rows made.
     """
 
     value: float
     asked: list[tuple[float | None, list[int]]]
+    calls: list[float]
 
     @property
     def fills(self) -> int:
@@ -138,16 +140,26 @@ def filled(calls_at: CallsAt, name: str, steps: int, rows: int = 64, linear: Any
 
     known = np.full(rows, float(steps)) if linear is ... else linear
     counts = Rows([Setting("linear", steps, steps, counts=(1,) * steps)], start, numbers)
-    sweep, asked = value_at_cost(counts, known, rows_at, plan), []
+    sweep, asked, made = value_at_cost(counts, known, rows_at, plan), [], []
     try:
-        wanted = next(sweep)
+        wanted, _ = next(sweep)
         while True:
             adaptive, seeds = wanted.settings[0].adaptive, wanted.seeds.astype(np.int64)
             asked.append((None if adaptive is None else adaptive.value, seeds.tolist()))
             calls = np.full(len(seeds), 0.9 * steps) if adaptive is None else calls_at(adaptive.value or 0.0, seeds)
-            wanted = sweep.send(np.asarray(calls, dtype=np.float64))
+            calls = stopped(np.asarray(calls, dtype=np.float64), wanted.most_calls)
+            made.append(float(calls.mean()))
+            wanted, _ = sweep.send(calls)
     except StopIteration as end:
-        return Filled(end.value, asked)
+        return Filled(end.value, asked, made)
+
+
+def stopped(calls: Any, most: float) -> Any:
+    """The calls of rows that stop after the step with which they have made more than ``most`` in all."""
+    if calls.sum() <= most:
+        return calls
+    ends = np.arange(1.0, calls.max() + 1)
+    return np.minimum(calls, next(end for end in ends if np.minimum(calls, end).sum() > most))
 
 
 def scale_of(name: str) -> Scale:
@@ -175,6 +187,33 @@ def test_values_at_the_ends_of_the_scale_are_found(name: str, place: float) -> N
     assert 10**-place == pytest.approx(found.value if name == "entropy-bound" else 1 - found.value, rel=0.35)
     pairs = [(value, row) for value, rows in found.asked for row in rows]
     assert len(set(pairs)) == len(pairs) == found.fills <= 12 * 16 + 5 * 64  # no row is filled twice with a value
+
+
+def test_a_value_that_is_far_too_cautious_is_left_early() -> None:
+    """As with the bundled text: 63 calls at the threshold that is tried first, and few only near 0.1."""
+    scale = scale_of("threshold")
+
+    def calls_at(value: float, seeds: Any) -> Any:
+        return spread(1.0 + 62.0 * (1.0 - math.exp(-((scale.place(value) / 0.12) ** 2))), seeds)
+
+    for steps in (6, 12):
+        found = filled(calls_at, "threshold", steps)
+        assert float(np.mean(calls_at(found.value, np.arange(64)))) == pytest.approx(steps, rel=0.011)
+        assert found.asked[0][0] == 0.9 and max(found.calls) <= 1.5 * steps + 1  # and not 63
+        assert sum(mean * len(rows) for mean, (_, rows) in zip(found.calls, found.asked, strict=True)) < 340 * steps
+
+
+def test_a_slope_is_not_read_from_a_tiny_change() -> None:
+    """On all examples the calls are 2 % off; the next value is off by less than the rows' jumps could be."""
+    scale = scale_of("threshold")
+
+    def calls_at(value: float, examples: int) -> float:
+        smooth = 8.0 * math.exp(13.0 * (scale.place(value) - 0.11))
+        return smooth if examples == 16 else 0.97 * smooth + 0.02 * math.sin(3000 * scale.place(value))
+
+    match, asked = staged(calls_at, "threshold", 8.0)
+    assert match.calls == pytest.approx(8.0, rel=0.02) and match.slope == pytest.approx(13.0, rel=0.3)
+    assert sum(examples == 64 for _, examples in asked) <= 2
 
 
 def test_a_plateau_is_left() -> None:
@@ -224,6 +263,12 @@ def test_calls_that_fall_in_places_are_met() -> None:
             lambda place: 2.4 if place < 1.3 else 9.7,
             r"threshold cannot make 8 calls at 8 steps: its calls jump from 2\.4 \(at 0\.9[45]\d*\) to 9\.7 "
             r"\(at 0\.95\d*\); choose another number of steps, or give a value, as in threshold:0\.9",
+        ),
+        (
+            "threshold",
+            lambda place: 2.4 if place < 1.3 else 60.0,
+            r"threshold cannot make 8 calls at 8 steps: its calls jump from 2\.4 \(at 0\.9\d*\) to more than 12 "
+            r"\(at 0\.95\d*\); choose",
         ),
         ("cap:linear", lambda place: 2.0, r"cannot make 8 calls at 8 steps: it makes at most 2 \(at .* as in cap:lin"),
         ("entropy-bound", lambda place: 20.0, r"cannot make 8 calls at 8 steps: it makes at least 20 \(at 64\)"),

@@ -76,3 +76,19 @@ def test_predictions_come_back_in_the_order_of_the_request() -> None:
     )
     with pytest.raises(RunError, match="NaN for row 40 here"):
         list(predict(LocalPool(failing), [request], batch=1))
+
+
+def test_each_piece_stops_once_its_rows_have_made_more_than_the_most_calls() -> None:
+    """Rows 0 to 2 are called at steps 0, 2, 3; at 0, 1, 2; and at 0, 1, 2, 3. Two rows pass 3 calls with step 2."""
+    given = UnmaskArguments(
+        tokens=torch.full((3, 4), LAW.mask_id),
+        plan=CountPlan(COUNTS),
+        seeds=seeds(3),
+        blocks=torch.tensor([[0, 0, 1, 1]]).expand(3, 4),
+        batch=2,
+        most_calls=3,
+    )
+    (found,) = results_of(LocalPool(LAW), [divide_unmask(LocalPool(LAW), given)])
+    (mixed,) = results_of(LocalPool(LAW), [divide_unmask(LocalPool(LAW), given.reordered(torch.tensor([2, 0, 1])))])
+    assert found.nfe.tolist() == [2, 3, 4] and mixed.nfe.tolist() == [3, 2, 3]
+    assert (found.tokens == LAW.mask_id).any(1).tolist() == [True, False, False]

@@ -259,6 +259,38 @@ def test_a_reference_is_priced_along_an_adaptive_path() -> None:
             assert math.isclose(law[(*row, nfe)], math.exp(-nll), rel_tol=1e-9)
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_rows_stop_after_the_step_with_which_they_have_made_more_than_the_most_calls(name: str) -> None:
+    """The steps until then are those of a run to the end."""
+    drawing, made, _, blocks = CASES[name]
+    place = None if blocks is None else torch.tensor(blocks).expand(50, -1)
+    states: list[Tensor] = []
+
+    def run(most: float) -> Unmasked:
+        denoiser, start = CountingDenoiser(TableDenoiser(LAW)), torch.full((50, 4), M)
+        states.clear()
+        result = unmask(
+            denoiser,
+            start,
+            made(50),
+            seeds=seeds(50),
+            drawing=drawing,
+            blocks=place,
+            on_step=lambda step: states.append(step.tokens),
+            most_calls=most,
+        )
+        assert result.denoiser_rows == denoiser.rows
+        return result
+
+    whole = run(math.inf)
+    calls, after = whole.nfe, [*states]
+    for most in (-1.0, 0.0, 49.0, 50.0, 70.5, float(calls.sum()) - 1, float(calls.sum())):
+        result = run(most)
+        steps = next((end for end in range(6) if int(calls.clamp(max=end).sum()) > most), int(calls.max()))
+        assert result.nfe.tolist() == calls.clamp(max=steps).tolist() and len(states) == steps
+        assert result.tokens.tolist() == (after[steps - 1] if steps else torch.full((50, 4), M)).tolist()
+
+
 def test_nothing_to_do_costs_nothing() -> None:
     for a_plan in (ThresholdPlan(each(0.5, 1)), QuotaPlan(torch.zeros(1, 1, 0, dtype=torch.int64), each(0.5, 1))):
         full = unmask(TableDenoiser(LAW), torch.zeros(1, 4, dtype=torch.int64), a_plan, seeds=seeds(1), drawing=GREEDY)
