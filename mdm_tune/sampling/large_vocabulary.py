@@ -7,17 +7,20 @@ is computed inside that block alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from mdm_tune.core.types import Order
 
-__all__ = ["Nucleus", "Scratch", "Softmax", "first_best", "reached"]
+__all__ = ["Nucleus", "Scratch", "Softmax", "first_best", "powers", "reached"]
 
 BLOCK = 512  # tokens of a block
-NEAR = 300.0  # logits up to this size need no shift before a float64 exponential
+NEAR = 64.0  # logits up to this size need no shift before their exponentials
+LOG2_E = math.log2(math.e)
 DIGIT = 11  # bits of a logit that one pass looks at
 EDGE = 64  # most probable tokens in which a nucleus is looked for
 
@@ -54,15 +57,9 @@ class Softmax:
     def __init__(self, logits: Tensor, best: Tensor, temperature: float, scratch: Scratch) -> None:
         self.logits, self.best, self.temperature = logits, best.double(), temperature
         self.scratch = scratch
-        self.weights = scratch.like(logits).copy_(logits)
-        self.shift = torch.zeros_like(self.best)
-        if temperature != 1 or logits.device.type != "cpu" or bool((best.abs() > NEAR).any()):
-            # Measured from the best token, so that no temperature is too small to divide by.
-            self.shift = self.best
-            self.weights.sub_(self.shift[:, None])
-            if temperature != 1:
-                self.weights.div_(temperature)
-        self.weights.exp_()
+        far = temperature != 1 or logits.device.type != "cpu" or bool((best.abs() > NEAR).any())
+        self.shift = self.best if far else None
+        self.weights = powers(_exponents(logits, self.shift, temperature, scratch.like(logits)))
         self._sums = _block_sums(self.weights)
         self.total = self._sums[:, -1]
         self.log_total = self.total.log()
@@ -80,7 +77,8 @@ class Softmax:
         if order == "margin":
             two = self._log_weight(self.logits.topk(2, dim=1).values.double()) - self.log_total[:, None]
             return two[:, 0].exp() - two[:, 1].exp()
-        return _minus_entropy(self.weights, self.total, self.scratch)
+        exponents = _exponents(self.logits, self.shift, self.temperature, self.scratch.like(self.logits, "index"))
+        return _minus_entropy(exponents, self.weights, self.total)
 
     def draw(self, uniform: Tensor) -> Tensor:
         """Tokens (n,) at which the distribution function passes uniform (n,)."""
@@ -89,8 +87,9 @@ class Softmax:
 
     def _log_weight(self, logits: Tensor) -> Tensor:
         """Logarithms of weights, of logits (n,) or (n, k)."""
-        shift = self.shift.view(-1, *[1] * (logits.ndim - 1))
-        return (logits - shift) / self.temperature
+        if self.shift is None:
+            return logits
+        return (logits - self.shift.view(-1, *[1] * (logits.ndim - 1))) / self.temperature
 
 
 class Nucleus:
@@ -181,10 +180,11 @@ class _Many:
     """
 
     def __init__(self, law: Softmax, top_p: float, rows: Tensor | None) -> None:
-        logits, weights, total, best = law.logits, law.weights, law.total, law.best
+        logits, weights, total, best, shift = law.logits, law.weights, law.total, law.best, law.shift
         if rows is not None:
             logits, weights, total, best = logits[rows], weights[rows], total[rows], best[rows]
-        self._scratch = law.scratch
+            shift = None if shift is None else shift[rows]
+        self._scratch, self._exponents = law.scratch, partial(_exponents, logits, shift, law.temperature)
         distance = _distance(logits, best.to(logits.dtype), self._scratch)
         index = self._scratch.like(logits, "index", torch.int64)
         reach = reached(top_p) * total
@@ -214,7 +214,7 @@ class _Many:
         if order == "margin":
             two = self._weights.topk(2, dim=1).values / self._total[:, None]
             return two[:, 0] - two[:, 1]
-        return _minus_entropy(self._weights, self._total, self._scratch)
+        return _minus_entropy(self._exponents(self._scratch.like(self._weights, "index")), self._weights, self._total)
 
 
 def _distance(logits: Tensor, best: Tensor, scratch: Scratch) -> Tensor:
@@ -300,10 +300,32 @@ def _passing(weights: Tensor, sums: Tensor, target: Tensor) -> Tensor:
     return token.clamp(max=vocab - 1)
 
 
-def _minus_entropy(weights: Tensor, total: Tensor, scratch: Scratch) -> Tensor:
-    """Minus the entropies (n,) in nats of weights (n, vocab) with sums total (n,)."""
-    terms: Tensor = torch.special.xlogy(weights, weights, out=scratch.like(weights, "index"))
-    return terms.sum(1) / total - total.log()
+def powers(exponents: Tensor) -> Tensor:
+    """The exponentials of float64 numbers up to ``NEAR``, in their place.
+
+    As powers of 2, which torch computes in a third of the time. The relative error of exp(x) grows by at most
+    |x| / 2^52, which is 1e-14 at ``NEAR``.
+    """
+    return exponents.mul_(LOG2_E).exp2_()
+
+
+def _exponents(logits: Tensor, shift: Tensor | None, temperature: float, out: Tensor) -> Tensor:
+    """The numbers (n, vocab) whose exponentials are the weights, written to ``out``.
+
+    They are measured from the shift (n,) of each row. Without one, the temperature is 1.
+    """
+    out.copy_(logits)
+    if shift is not None:
+        out.sub_(shift[:, None])
+        if temperature != 1:
+            out.div_(temperature)
+    return out
+
+
+def _minus_entropy(exponents: Tensor, weights: Tensor, total: Tensor) -> Tensor:
+    """Minus the entropies (n,) in nats of weights (n, vocab) with sums total (n,); overwrites the exponents."""
+    # A token without weight adds nothing, also one of exponent -inf, for which the product is not a number.
+    return exponents.mul_(weights).nansum(1) / total - total.log()
 
 
 def _block_sums(weights: Tensor) -> Tensor:

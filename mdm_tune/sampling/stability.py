@@ -14,7 +14,7 @@ from torch import Tensor
 from mdm_tune.core.errors import RunError
 from mdm_tune.core.guard import out_of_memory
 from mdm_tune.denoisers.base import to_device
-from mdm_tune.sampling.large_vocabulary import Scratch
+from mdm_tune.sampling.large_vocabulary import Scratch, powers
 
 __all__ = ["Stability", "divergence"]
 
@@ -127,7 +127,7 @@ def divergence(
     """
     best = best.double()
     terms, weights = scratch.like(logits, "change").copy_(logits), scratch.like(logits)
-    total = torch.sub(terms, best[:, None], out=weights).exp_().sum(1)
+    total = powers(torch.sub(terms, best[:, None], out=weights)).sum(1)
     totals = best + total.log()
     terms.sub_(last).mul_(weights)  # no number where p has no weight and q rules the token out, or both do
     found = terms.nansum(1) / total - totals + last_totals

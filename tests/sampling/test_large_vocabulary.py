@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from mdm_tune.sampling.drawing import ORDERS, Drawing, Drawn, Scratch, _draw_plainly, draw
-from mdm_tune.sampling.large_vocabulary import BLOCK, first_best
+from mdm_tune.sampling.large_vocabulary import BLOCK, NEAR, Softmax, first_best
 
 SCRATCH = Scratch()
 TEMPERATURES = (0.0, 0.1, 0.7, 1.0, 2.0)
@@ -47,6 +48,18 @@ def test_tokens_and_scores_are_those_of_the_definition(order: str, vocab: int) -
             if not (tempered and order == "random"):
                 drawing = Drawing(order, temperature, top_p=top_p, tempered_scores=tempered)  # type: ignore[arg-type]
                 same(*both(drawing, logits, uniform))
+
+
+@pytest.mark.parametrize("best", [-NEAR, -3.0, 0.0, 3.0, NEAR])
+def test_weights_and_entropies_are_exact_at_every_size_of_logits(best: float) -> None:
+    """Against numbers of 64 bits of precision, down to the smallest normal float64."""
+    below = torch.linspace(0, 640, 4096, dtype=torch.float64)
+    law = Softmax((best - below)[None], torch.tensor([best]), 1.0, Scratch())
+    exact = np.exp((best - below).numpy().astype(np.longdouble))
+    error = np.abs(law.weights[0].numpy() / exact - 1)
+    assert float((error / np.maximum(1, np.abs(best - below.numpy()))).max()) < 2.0**-51
+    p = exact / exact.sum()
+    assert float(law.score("entropy", torch.tensor([0]))) == pytest.approx(float((p * np.log(p)).sum()), abs=2e-14)
 
 
 def test_ties_go_to_the_lower_token() -> None:
