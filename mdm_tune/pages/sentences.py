@@ -316,16 +316,19 @@ def _better_baselines(view: RunView) -> Iterator[Finding]:
 
 
 def _diversity(view: RunView) -> Iterator[Finding]:
+    found: dict[str, dict[int, float]] = {}  # the largest loss of each budget, by the figures that are lost
     for budget in view.budgets:
         flagged = [loss for loss in budget.losses if loss.flagged and loss.blocks]
         if flagged:
             named = listed(list(dict.fromkeys(figure_name(loss.figure) for loss in flagged)))
-            worst = max(flagged, key=lambda loss: loss.share)
-            yield Finding(
-                "bad",
-                f"At {quantity(budget.steps, 'step')} the samples are less diverse in {named}, by up to "
-                f"{100 * worst.share:.1f} %. The gain therefore does not count.",
-            )
+            found.setdefault(named, {})[budget.steps] = max(loss.share for loss in flagged)
+    for named, shares in found.items():
+        gains = "gains therefore do" if len(shares) > 1 else "gain therefore does"
+        yield Finding(
+            "bad",
+            f"{_at(list(shares))} the samples are less diverse in {named}, by up to "
+            f"{100 * max(shares.values()):.1f} %. The {gains} not count.",
+        )
     yield from (Finding("note", text) for text in diversity_texts(view.budgets))
 
 
@@ -418,16 +421,23 @@ def _limits(view: RunView) -> Iterator[Finding]:
         if budget.same:
             names = listed([short_name(label) for label in budget.same])
             yield Finding("note", f"At {quantity(budget.steps, 'step')} {budget.name} has the same counts as {names}.")
-        if budget.verdict is Verdict.NO_GAIN and budget.detectable is not None:
-            yield Finding(
-                "note",
-                f"At {quantity(budget.steps, 'step')} no gain is shown. With these examples a gain smaller than "
-                f"{budget.detectable:.2g} would be missed in over 20 % of cases.",
-            )
         if budget.calls < budget.steps and budget.counts is not None:
             yield Finding(
                 "note", f"{quantity(budget.steps, 'step')} take {budget.calls:.4g} denoiser calls in the mean."
             )
+    power = {b.steps: b.detectable for b in view.budgets if b.verdict is Verdict.NO_GAIN and b.detectable is not None}
+    if power:
+        gains = "gains smaller than" if len(power) > 1 else "a gain smaller than"
+        yield Finding(
+            "note",
+            f"{_at(list(power))} no gain is shown. With these examples {gains} "
+            f"{and_listed([f'{gain:.2g}' for gain in power.values()])} would be missed in over 20 % of cases.",
+        )
+
+
+def _at(steps: Sequence[int]) -> str:
+    """Budgets at the beginning of a sentence."""
+    return f"At {and_listed([str(each) for each in steps])} step{'' if [*steps] == [1] else 's'}"
 
 
 def verdict_text(budget: BudgetView) -> str:

@@ -292,6 +292,10 @@ def test_findings_for_and_against() -> None:
     assert "sine has a better value on unseen examples than the tuned one: 0.900 [0.890, 0.910]" in found[1].text
     assert "less diverse in token entropy, by up to 6.2 %" in found[2].text
     assert "a gain smaller than 0.016 would be missed in over 20 % of cases" in found[3].text
+    several = [{**each, "steps": steps, "nfe": steps} for each in (FLAGGED, NO_GAIN) for steps in (4, 8)]
+    lost, missed = [each.text for each in findings(view(*several))]
+    assert lost.startswith("At 4 and 8 steps the samples are less diverse") and "gains therefore do not" in lost
+    assert "At 4 and 8 steps no gain is shown. With these examples gains smaller than 0.016 and 0.016 would" in missed
     also = findings(view(BUDGET, pair={**pair, "linear_too": True}))
     assert also[0].kind == "note" and "the saving is not the schedule's" in also[0].text
 
