@@ -8,7 +8,9 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import PurePath
 
+from mdm_tune.core.errors import InputError
 from mdm_tune.pages.chart_frame import KINDS, Role
+from mdm_tune.schedules.adaptive_names import parse_adaptive
 from mdm_tune.schedules.labels import Label
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "short_name",
     "short_names",
     "time_text",
+    "without_value",
 ]
 
 LONGEST = 48  # characters of a name
@@ -93,6 +96,18 @@ def cut_text(text: str, longest: int) -> str:
 def figure_name(name: str) -> str:
     """A figure of diversity in words. What records call distinct tokens are runs of three."""
     return "distinct trigrams" if name == "distinct_tokens" else name.replace("_", " ")
+
+
+def without_value(label: str) -> str:
+    """The name of an adaptive plan without its value, as it is given where the value is set for a budget."""
+    parsed = Label.read(label)
+    plan = None
+    with suppress(InputError):
+        plan = parse_adaptive(parsed.name)
+    if plan is None:
+        return label
+    own = plan.schedule if plan.schedule is not None else None if plan.kl is None else f"{plan.kl:g}"
+    return str(Label(plan.kind if own is None else f"{plan.kind}:{own}", parsed.blocks))
 
 
 def and_listed(words: Sequence[str]) -> str:

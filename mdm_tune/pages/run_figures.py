@@ -177,7 +177,7 @@ def _quality(view: RunView, looks: Looks) -> Entries:
     if view.rows and (frontier is None or searched):
         rows: dict[str, list[Row]] = {}
         for row in view.rows:
-            rows.setdefault(row.label, []).append(row)
+            rows.setdefault(row.name, []).append(row)
         yield "evaluation", _quality_figure(view, looks, rows, ", in the evaluation", view.data)
 
 

@@ -30,8 +30,9 @@ class Looks:
         labels = ["tuned", "linear", *PLACES]  # a map names some of them before there are results
         labels += [label for budget in view.budgets for label in budget.baselines]
         labels += [policy.kind for budget in view.budgets for policy in budget.policies if policy.kind != "counts"]
-        labels += [row.label for row in view.rows]
-        self.found = _looks(labels)
+        labels += [row.name for row in view.rows]
+        found = _looks(labels)
+        self.found = found | {row.label: found[row.name] for row in view.rows if row.label not in found}
 
     def of(self, label: str, steps: int | None = None) -> Look:
         """The look of a schedule by its label; that of the tuned one where a budget has found it."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from mdm_tune.core.statistics import TOO_FEW, Estimate
 from mdm_tune.pages.frontier import read_frontier
-from mdm_tune.pages.names import role_of
+from mdm_tune.pages.names import role_of, without_value
 from mdm_tune.pages.run_views import (
     About,
     BudgetView,
@@ -397,7 +397,23 @@ def _rows(record: Record, maximize: bool) -> list[Row]:
         )
         for row in record["rows"]
     ]
-    return _once_if_equal(rows)
+    return _once_if_equal(_with_policies(rows))
+
+
+def _with_policies(rows: Sequence[Row]) -> list[Row]:
+    """The rows, those of adaptive plans with the policy that they are at all budgets.
+
+    An evaluation scores every policy at every budget. A plan that is not at all of them has a value that was set for
+    its budget.
+    """
+    budgets = {row.steps for row in rows}
+    own = {label: {row.steps for row in rows if row.label == label} for label in {row.label for row in rows}}
+    return [
+        replace(row, policy=without_value(row.label))
+        if role_of(row.label) == "adaptive" and own[row.label] != budgets
+        else row
+        for row in rows
+    ]
 
 
 def _once_if_equal(rows: Sequence[Row]) -> list[Row]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mdm_tune.core.messages import listed, quantity
 from mdm_tune.pages.landscapes import reaches_edge
-from mdm_tune.pages.names import and_listed, cut_text, figure_name, large, role_of, short_names
+from mdm_tune.pages.names import and_listed, cut_text, figure_name, large, role_of, short_name, short_names
 from mdm_tune.pages.run_looks import Looks
 from mdm_tune.pages.run_views import RunView, State
 from mdm_tune.pages.sentences import diversity_texts
@@ -125,8 +125,12 @@ def _about_quality(view: RunView) -> Iterator[str]:
 def origins(view: RunView) -> list[tuple[str, str]]:
     """Where the schedules of the evaluation come from that are not hand-made: names and sentences."""
     named, own = view.about.section("evaluate").get("schedules") or (), view.path.rstrip("/")
-    found, names = {}, short_names(row.label for row in view.rows)
+    found, names = {}, short_names(row.name for row in view.rows)
     for label in names:
+        values = [row.label for row in view.rows if row.policy == label]
+        if values:
+            found[label] = f"with the value that meets the calls of linear: {listed([*map(short_name, values)])}"
+            continue
         name = Label.read(label).name
         kind = name.partition(":")[0]
         has_values = role_of(label) == "adaptive" or kind in WITH_VALUES
@@ -137,6 +141,8 @@ def origins(view: RunView) -> list[tuple[str, str]]:
             found[label] = f"the schedule file {name}"
         elif tuned:
             found[label] = f"found by the search of this folder at {listed(tuned)}"
+        elif role_of(label) == "adaptive" and len({row.steps for row in view.rows}) == 1 and name not in named:
+            found[label] = "with the value that was given, or with that which meets the calls of linear"
         elif has_values:
             shown = cut_text(name, LONGEST)
             given = f"{shown} in evaluate.schedules" if name in named else f"given to mdm-tune evaluate as {shown}"

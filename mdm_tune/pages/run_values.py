@@ -159,6 +159,8 @@ class Row:
         difference: the gain over linear at the same budget, positive if better; None if unknown.
         more: whether it makes over 2 % more calls than linear at that budget, as adaptive plans may.
         every: whether it is an adaptive plan that is the same at every budget.
+        policy: what it is at all budgets: the label, or the name of an adaptive plan without the value that was set for
+            the budget; empty for the label.
     """
 
     label: str
@@ -170,3 +172,9 @@ class Row:
     difference: Estimate | None = None
     more: bool = False
     every: bool = False
+    policy: str = ""
+
+    @property
+    def name(self) -> str:
+        """What it is at all budgets."""
+        return self.policy or self.label

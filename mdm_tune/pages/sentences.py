@@ -150,10 +150,12 @@ def _rivals(won: Sequence[BudgetView]) -> str:
 
 def _of_evaluation(view: RunView) -> str:
     """The schedule with the largest gain over linear whose interval excludes zero, at equal calls."""
-    labels = len({row.label for row in view.rows})
+    labels = len({row.name for row in view.rows})
+    adaptive = any(role_of(row.label) == "adaptive" for row in view.rows)
+    kinds = ("policy", "policies") if adaptive else ("schedule", "schedules")
     compared = [row for row in view.rows if row.difference is not None and not row.more]
     better = [row for row in compared if _clearly(row)]
-    what = f"{quantity(labels, 'schedule')} {'was' if labels == 1 else 'were'} compared at "
+    what = f"1 {kinds[0]} was compared at " if labels == 1 else f"{labels} {kinds[1]} were compared at "
     what += quantity(len({row.steps for row in view.rows}), "budget")
     if not compared:
         return f"{what}."

@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
-from mdm_tune.pages.names import cut_text, large, role_of, short_name, short_names, time_text
+from mdm_tune.pages.names import cut_text, large, role_of, short_name, short_names, time_text, without_value
+from mdm_tune.pages.run_figures import figures_of
+from mdm_tune.pages.run_looks import Looks
 from mdm_tune.pages.run_reading import RunRecords, read_run
+from mdm_tune.pages.run_sections import origins
 from mdm_tune.pages.run_views import Rivalry, RunView, Verdict
 from mdm_tune.pages.sentences import findings, headline, lead, verdict_text
 from mdm_tune.run.search_records import BudgetRecord
@@ -330,11 +333,44 @@ def test_the_headline_of_an_evaluation_is_its_largest_gain() -> None:
         ("threshold:0.9", 8, 0.72, (0.01, 0.03)),
     )
     assert headline(found) == (
-        "4 schedules were compared at 1 budget. The largest gain over linear has Beta(0.4, 0.7) at 8 steps: spelling "
+        "4 policies were compared at 1 budget. The largest gain over linear has Beta(0.4, 0.7) at 8 steps: spelling "
         "0.750, better by 0.050 [0.010, 0.090]."
     )
     assert "none is clearly better" in headline(evaluation(("linear", 8, 0.7, None), ("sine", 8, 0.7, (-0.1, 0.1))))
     assert headline(evaluation(("sine", 8, 0.7, None))) == "1 schedule was compared at 1 budget."
+
+
+def test_a_plan_whose_value_is_set_for_each_budget_is_one_policy_on_the_page() -> None:
+    rows = [("linear", steps, 0.7, None) for steps in (4, 8)]
+    rows += [("threshold:0.2", 4, 0.6, None), ("threshold:0.4", 8, 0.7, None), ("quota:linear#16@0.5", 8, 0.7, None)]
+    rows += [("threshold:0.9", steps, 0.1 * steps, None) for steps in (4, 8)]
+    found = evaluation(*rows)
+    names = [row.name for row in found.rows]
+    assert names == ["linear", "linear", "threshold", "threshold", "quota:linear", "threshold:0.9", "threshold:0.9"]
+    assert headline(found).startswith("4 policies were compared at 2 budgets")
+    assert "threshold: 0.6 at 4, 0.7 at 8;" in figures_of(found)["evaluation"].description
+    looks = Looks(found)
+    assert looks.of("threshold:0.2") == looks.of("threshold:0.4") == looks.of("threshold") != looks.of("threshold:0.9")
+    said = dict(origins(found))
+    assert said["threshold"] == "with the value that meets the calls of linear: threshold:0.2, threshold:0.4"
+    assert said["threshold:0.9"] == "given to mdm-tune evaluate as threshold:0.9"
+    one = evaluation(("linear", 8, 0.7, None), ("threshold:0.2", 8, 0.6, None))
+    assert dict(origins(one))["threshold:0.2"].startswith("with the value that was given, or with that which meets")
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ("threshold:0.9", "threshold"),
+        ("quota:beta:1,2#8@0.5 in blocks of 8", "quota:beta:1,2 in blocks of 8"),
+        ("klass:0.1@0.5", "klass:0.1"),
+        ("entropy-bound:2", "entropy-bound"),
+        ("beta:1,2", "beta:1,2"),
+        ("threshold:odd", "threshold:odd"),
+    ],
+)
+def test_the_name_of_a_plan_without_its_value(label: str, name: str) -> None:
+    assert without_value(label) == name
 
 
 def test_an_adaptive_plan_at_other_calls_is_no_gain() -> None:
