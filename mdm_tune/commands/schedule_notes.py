@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from mdm_tune.commands.events import Note
 from mdm_tune.core.messages import cut, quantity, shown_path
+from mdm_tune.core.numerals import shortest
+from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.evaluation.settings import Key, Setting
 from mdm_tune.run.build import Run
 from mdm_tune.run.folder import ScheduleFile, load_schedule
 from mdm_tune.run.schedule_names import holds_policies, names_a_file, own_steps
 from mdm_tune.schedules.adaptive_names import parse_adaptive
+from mdm_tune.schedules.curves import Beta, parse_schedule
 
-__all__ = ["missing_budgets", "other_samplers", "same_plans"]
+__all__ = ["missing_budgets", "other_samplers", "same_counts", "same_plans"]
 
+SHORT, WHOLE = 4, 17  # digits of a and b: those of tables, and those that every float needs at most
 STRETCHED = "its curve is cut into counts for that length"
 
 
@@ -78,6 +83,34 @@ def missing_budgets(names: Sequence[str], budgets: Sequence[int]) -> Iterator[No
             what = "policy" if holds_policies(name) else "counts"
             text = f"{name} has no {what} for {quantity(', '.join(map(str, missing)), 'step')} and {comparison}"
             yield Note(text, "budgets-missing", "search at these budgets, or compare a curve such as beta:A,B")
+
+
+def same_counts(evaluator: Evaluator, winner: Setting, others: Sequence[str]) -> Iterator[Note]:
+    """A note that names the policies which do the same as a winner, if there are such.
+
+    Args:
+        evaluator: The evaluator.
+        winner: The winner's setting.
+        others: The names of the policies.
+    """
+    here = evaluator.in_blocks(winner.block_length)
+    named = replace(winner, name=_brief(here, winner, winner.name))
+    names = dict.fromkeys(_brief(here, winner, other) for other in others)
+    if different := [other for other in names if other != named.name]:
+        yield Note(f"at {quantity(winner.steps, 'step')} {named.label} has the same counts as {', '.join(different)}")
+
+
+def _brief(evaluator: Evaluator, setting: Setting, name: str) -> str:
+    """The name of Beta(a, b) with the fewest digits that give the counts of a setting, at least four; others whole."""
+    if not name.startswith("beta:"):
+        return name
+    beta = parse_schedule(name)
+    assert isinstance(beta, Beta)
+    for digits in range(SHORT, WHOLE):
+        rounded = Beta(*(float(f"{number:.{digits}g}") for number in (beta.a, beta.b)))
+        if evaluator.setting(rounded, setting.steps).key == setting.key:
+            return f"beta:{shortest(rounded.a)},{shortest(rounded.b)}"
+    return name
 
 
 def same_plans(settings: Sequence[Setting]) -> Iterator[Note]:

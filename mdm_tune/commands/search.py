@@ -26,13 +26,14 @@ from mdm_tune.commands.profile import profile_notes, winner_notes
 from mdm_tune.commands.progress import Following
 from mdm_tune.commands.report_page import write_page
 from mdm_tune.commands.report_reading import PAGE
+from mdm_tune.commands.schedule_notes import same_counts
 from mdm_tune.commands.search_frontier import few_for_frontier, frontier_of_search
 from mdm_tune.commands.search_plan import SearchPlan
 from mdm_tune.commands.tracking import Tracking
 from mdm_tune.config.file import Config, resolved, to_yaml
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.files import write_text
-from mdm_tune.core.messages import listed, quantity
+from mdm_tune.core.messages import listed
 from mdm_tune.core.permissions import Permissions
 from mdm_tune.evaluation.scores import Cost
 from mdm_tune.run.build import Run, open_run
@@ -309,9 +310,8 @@ def _noted(run: Run, profiles: Mapping[int, Profiles], result: Budget, notify: N
     warnings = list(winner_notes(profiles, result.winner))
     for note in warnings:
         notify(note)
-    if result.alike:
-        at, alike = quantity(result.steps, "step"), ", ".join(result.alike)
-        notify(Note(f"at {at} {result.winner.setting.label} has the same counts as {alike}"))
+    for note in same_counts(run.evaluator, result.winner.setting, result.alike):
+        notify(note)
     codes = dict.fromkeys(note.code for note in warnings if note.code is not None)
     return replace(result, codes=tuple(codes), flat=flat_of(run, result, profiles))
 

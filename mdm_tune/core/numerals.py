@@ -12,7 +12,7 @@ import re
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import shown
 
-__all__ = ["decimal", "decimals", "given_whole", "whole", "wholes"]
+__all__ = ["decimal", "decimals", "given_whole", "shortest", "whole", "wholes"]
 
 WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
 DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,17})?(?:\.[0-9]{0,400})?(?:[eE][-+]?[0-9]{1,4})?")
@@ -77,6 +77,14 @@ def decimal(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError("a number is written in digits and a point")
     return value
+
+
+def shortest(number: float) -> str:
+    """The shortest text that ``decimal`` reads as the same finite number, such as ``0.99999886``, ``1`` and ``1e-09``.
+
+    Names and values that a user may repeat are printed so, because a rounded threshold is another policy.
+    """
+    return repr(float(number)).removesuffix(".0")
 
 
 def given_whole(name: str, value: object, least: int = 1) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mdm_tune.core.messages import quantity
+from mdm_tune.core.numerals import shortest
 from mdm_tune.schedules.adaptive_names import AdaptiveName
 
 __all__ = ["MANY", "Match", "Scale", "Stage", "StagedMatch", "match_in_stages"]
@@ -84,12 +85,12 @@ class Match:
         over = [pair for pair in self.tried.items() if pair[1] >= self.target]
         if under and over:
             (low, fewer), (high, more) = max(under, key=_calls), min(over, key=_calls)
-            ends = f"from {fewer:.4g} (at {low:.12g}) to {self._shown(more)} (at {high:.12g})"
+            ends = f"from {fewer:.4g} (at {shortest(low)}) to {self._shown(more)} (at {shortest(high)})"
             what = f"its calls jump {ends}" if self.sure else f"no value that was tried is {ends}"
         else:
             (value, calls), side = (max(under, key=_calls), "most") if under else (min(over, key=_calls), "least")
             known = f"{f'at {side}' if self.sure else 'for example'} {self._shown(calls)}"
-            what = f"it makes {known} (at {value:.12g})"
+            what = f"it makes {known} (at {shortest(value)})"
         return f"cannot make {self.target:.4g} calls at {quantity(steps, 'step')}: {what}"
 
     def _shown(self, calls: float) -> str:

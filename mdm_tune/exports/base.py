@@ -12,6 +12,7 @@ from typing import Literal, NoReturn, Protocol
 
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import cut, listed, quantity
+from mdm_tune.core.numerals import shortest
 from mdm_tune.exports.policy import Kind, Policy
 from mdm_tune.schedules.counts import to_counts
 from mdm_tune.schedules.curves import Alphas
@@ -263,7 +264,7 @@ def _nearest_kind(policy: Policy, kinds: frozenset[Kind]) -> tuple[str, str]:
             )
         )
     if policy.kind == "quota" and "threshold" in kinds:
-        return f"export threshold:{policy.value:g} --length {policy.length} --block-length {policy.block_length}", (
+        return f"export {_threshold_alone(policy)}", (
             f"a step may reveal one token only, so that there can be more than {quantity(policy.calls, 'call')}"
         )
     if policy.kind == "quota" and "counts" in kinds:
@@ -275,14 +276,14 @@ def _nearest_kind(policy: Policy, kinds: frozenset[Kind]) -> tuple[str, str]:
             f"always {quantity(policy.calls, 'call')}, also where the predictions are not sure"
         )
     if policy.kind in ("cap", "klass") and "threshold" in kinds:
-        return f"export threshold:{policy.value:g} --length {policy.length} --block-length {policy.block_length}", (
+        return f"export {_threshold_alone(policy)}", (
             "a step may reveal more than its count"
             if policy.kind == "cap"
             else "a step also reveals what is sure and still changes; a higher threshold makes up for some of it"
         )
-    if policy.kind == "threshold" and "quota" in kinds:
+    if policy.kind == "threshold" and policy.value is not None and "quota" in kinds:
         ones = (1,) * policy.length
-        return f"a quota of one token per step, export quota:{_counts_name(ones)}@{policy.value:g}", "nothing"
+        return f"a quota of one token per step, export quota:{_counts_name(ones)}@{shortest(policy.value)}", "nothing"
     if kinds == {"threshold"} and policy.kind != "entropy-bound":
         return (
             f"one token per step, export threshold:1 --length {policy.length} --block-length {policy.block_length}",
@@ -298,6 +299,12 @@ def _nearest_kind(policy: Policy, kinds: frozenset[Kind]) -> tuple[str, str]:
     return f"the schedule of the same run, as {_kinds_text(kinds & {'counts', 'alphas'})}", (
         "the number of tokens per step no longer depends on the predictions; compare both with mdm-tune evaluate"
     )
+
+
+def _threshold_alone(policy: Policy) -> str:
+    """The threshold of a quota, a cap or klass without the rest, as arguments of ``export``."""
+    assert policy.value is not None
+    return f"threshold:{shortest(policy.value)} --length {policy.length} --block-length {policy.block_length}"
 
 
 def _steps_text(policy: Policy) -> str:

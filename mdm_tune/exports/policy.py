@@ -10,6 +10,7 @@ from typing import Any, Literal
 from mdm_tune.core.digests import short_digest
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import cut, quantity, shown
+from mdm_tune.core.numerals import shortest
 from mdm_tune.core.redaction import one_line, redacted
 from mdm_tune.schedules.adaptive_names import AdaptiveName, parse_adaptive
 from mdm_tune.schedules.curves import Counts, Schedule, begins_with_schedule_name, parse_schedule
@@ -104,8 +105,8 @@ class Policy:
     def described(self) -> str:
         """Schedule, steps, length and blocks in a phrase."""
         parts = [cut(one_line(redacted(self.schedule or self.plan or self.name)), 200)]
-        if self.kind in ("quota", "cap"):
-            parts.append(f"{self.kind} with threshold {self.value:g}")
+        if self.kind in ("quota", "cap") and self.value is not None:
+            parts.append(f"{self.kind} with threshold {shortest(self.value)}")
         if self.steps:
             parts.append(quantity(self.steps, "step"))
         parts.append(quantity(self.length, "token"))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from mdm_tune.core.interval_text import interval_text
 from mdm_tune.core.json_record import Beside, JsonRecord
 from mdm_tune.core.messages import listed, quantity
+from mdm_tune.core.numerals import shortest
 from mdm_tune.core.statistics import CONFIDENCE, Estimate, corrected_confidence
 from mdm_tune.core.types import Direction
 from mdm_tune.evaluation.parallelism import Measured, areas, pareto_front
@@ -258,7 +259,7 @@ def policy_of(setting: Setting) -> str:
     if plan is None or setting.name != plan.name:  # a schedule file is one policy, whatever its budgets hold
         return setting.label
     name: str = plan.kind if plan.schedule is None else f"{plan.kind}:{plan.schedule}"
-    name += f":{plan.kl:g}" if plan.kl not in (None, KL) else ""
+    name += f":{shortest(plan.kl)}" if plan.kl is not None and plan.kl != KL else ""
     return str(Label(name, setting.block_length if setting.says_blocks else None))
 
 

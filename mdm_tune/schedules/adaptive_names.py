@@ -8,7 +8,7 @@ from typing import Literal
 
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import cut, shown
-from mdm_tune.core.numerals import decimal
+from mdm_tune.core.numerals import decimal, shortest
 
 __all__ = ["FORMS", "KL", "AdaptiveName", "parse_adaptive"]
 
@@ -92,7 +92,7 @@ class AdaptiveName:
             own = self.steps_of_counts(steps)
             if own != steps:
                 written, counts_steps = f"{written}#{own}", own
-        name = f"{written}{self.separator}{value:.12g}"
+        name = f"{written}{self.separator}{shortest(value)}"
         return replace(self, name=name, value=value, counts_steps=counts_steps)
 
     def with_schedule(self, schedule: str) -> AdaptiveName:

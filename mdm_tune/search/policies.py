@@ -11,6 +11,7 @@ import numpy as np
 from mdm_tune.config.file import PolicyKind, SearchConfig
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import quantity
+from mdm_tune.core.numerals import shortest
 from mdm_tune.evaluation.adaptive import check_adaptive
 from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.evaluation.settings import Policy, Setting
@@ -93,7 +94,7 @@ class PlanSpace(Space):
             raise AssertionError("counts are no adaptive plan")
         if self.kind == "klass":
             kl = float(f"{point['kl']:.4g}")
-            return AdaptiveName(f"klass:{kl:g}", "klass", None, kl=kl)
+            return AdaptiveName(f"klass:{shortest(kl)}", "klass", None, kl=kl)
         if not FREE[self.kind]:
             return AdaptiveName(self.kind, self.kind, None)
         schedule = Beta(float(f"{point['a']:.4g}"), float(f"{point['b']:.4g}")).name  # names are for people

@@ -127,7 +127,7 @@ class EventLines:
         parts = [f"  trial {number}", *told, value, f"best {self.best}", note]
         yield INFO, fitted(parts, width, leave_out=(4, 5, 2, 1))
         counts = event.setting.counts
-        alphas = [float(f"{alpha:.6g}") for alpha in event.setting.alphas or ()]
+        alphas = list(event.setting.alphas or ())
         if event.setting.adaptive is None:
             yield DETAIL, f"    alphas {alphas}" if counts is None else f"    counts {list(counts)}"
         if event.dropped:

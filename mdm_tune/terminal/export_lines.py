@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from mdm_tune.core.messages import cut, quantity
+from mdm_tune.core.numerals import shortest
 from mdm_tune.core.redaction import one_line
 from mdm_tune.run.export_records import ExportResult
 
@@ -24,9 +25,9 @@ def export_lines(result: ExportResult) -> Iterator[str]:
             label = "counts" if len(result.counts_by_block or ()) == 1 else f"counts from block {number}"
             yield f"{label}  {_numbers(counts)}"
     if result.alphas is not None:
-        yield f"alphas  {_numbers(result.alphas)}"
+        yield f"alphas  {cut(', '.join(map(shortest, result.alphas)), SHOWN)}"
     if result.value is not None:
-        yield f"{result.kind}  {result.value:g}"
+        yield f"{result.kind}  {shortest(result.value)}"
     for note in result.notes:
         yield f"note: {note}"
     for loss in result.lost:

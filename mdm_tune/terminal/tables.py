@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mdm_tune.core.interval_text import interval_text
 from mdm_tune.core.messages import listed, quantity
+from mdm_tune.core.numerals import shortest
 from mdm_tune.core.statistics import TOO_FEW
 from mdm_tune.run.record_parts import PlanRecord, ReportedRecord, WarningRecord
 from mdm_tune.schedules.labels import Label, short_label
@@ -259,7 +260,7 @@ def paste(steps: int, plan: PlanRecord) -> str:
     if plan.policy is not None:
         return f"schedule = {plan.policy!r}  # about {quantity(steps, 'denoiser call')}, for mdm_tune.generate"
     if plan.counts is None:
-        alphas = ", ".join(f"{alpha:.6g}" for alpha in plan.alphas or ())
+        alphas = ", ".join(map(shortest, plan.alphas or ()))
         return f"alphas = [{alphas}]  # {quantity(steps, 'step')}, ancestral reveal"
     return f"counts = {list(plan.counts)}  # {quantity(steps, 'step')}{_blocks(plan)}, tokens to reveal at each"
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from typer.testing import CliRunner
 
 from mdm_tune.cli import app
-from mdm_tune.commands.schedule_notes import missing_budgets, other_samplers, same_plans
+from mdm_tune.commands.schedule_notes import missing_budgets, other_samplers, same_counts, same_plans
 from mdm_tune.run.build import Run
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.schedule_names import settings_of
 from mdm_tune.run.schedule_records import ScheduleFileRecord
+from mdm_tune.schedules.curves import Beta, parse_schedule
 from tests.commands.test_warnings import call
 from tests.run.test_build import built
 from tests.run.test_schedule_names import at, schedule_file
@@ -110,3 +112,22 @@ def test_notes_on_files_with_policies(tmp_path: Path) -> None:
     assert lacking.text == f"{one} has no policy for 4 steps and is compared at 2 only"
     (same,) = same_plans([*settings_of(here.evaluator, [one, two], [2])])
     assert same.text == f"at 2 steps {two} has the same policy as {one}"
+
+
+def test_names_in_a_sentence_have_the_fewest_digits_that_repeat_the_counts(tmp_path: Path) -> None:
+    evaluator = at(tmp_path, 64).evaluator
+    long = Beta(0.10000000000000002, 2.2923617178306563)
+    winner = evaluator.setting(long, 8)
+    (said,) = same_counts(evaluator, winner, [long.name, "beta:0.10000000000000002,2.2923617178306567", "sine"])
+    assert said.text == "at 8 steps beta:0.1,2.292 has the same counts as sine"
+    assert list(same_counts(evaluator, winner, [long.name])) == []
+    assert evaluator.setting(Beta(0.1, 2.292), 8).key == winner.key
+    edge = next(  # four digits have other counts
+        beta
+        for beta in (Beta(0.5 + step * 1.37e-6, 0.7) for step in range(1, 2000))
+        if evaluator.setting(Beta(float(f"{beta.a:.4g}"), 0.7), 24).key != evaluator.setting(beta, 24).key
+    )
+    (said,) = same_counts(evaluator, evaluator.setting(edge, 24), ["linear"])
+    (named,) = re.findall("beta:[^ ]*", said.text)
+    assert 4 < len(named.partition(",")[0]) - len("beta:0.") < 17
+    assert evaluator.setting(parse_schedule(named), 24).key == evaluator.setting(edge, 24).key

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mdm_tune.core.numerals import decimal, decimals, whole, wholes
+from mdm_tune.core.numerals import decimal, decimals, shortest, whole, wholes
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,18 @@ def test_numbers_in_lists() -> None:
         wholes("1,1,1,1", 3)
     with pytest.raises(ValueError, match="2 numbers are needed"):
         decimals("1", 2)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0.99999886, "0.99999886"),
+        (1.0, "1"),
+        (1 - 1e-13, "0.9999999999999"),
+        (1e-9, "1e-09"),
+        (0.1 + 0.2, str(0.1 + 0.2)),
+    ],
+)
+def test_the_shortest_text_is_read_as_the_same_number(number: float, text: str) -> None:
+    assert shortest(number) == text
+    assert decimal(shortest(number)) == number

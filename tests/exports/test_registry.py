@@ -6,6 +6,7 @@ Covers: registry, base, target.
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 import re
 from dataclasses import replace
@@ -173,6 +174,25 @@ def test_the_nearest_of_a_cap_is_a_threshold_where_there_are_no_counts() -> None
     alone = replace(FORMATS["json"], kinds=frozenset({"threshold"}))  # type: ignore[type-var]
     with pytest.raises(InputError, match=r"is export threshold:0.9 --length 8 .* more than its count"):
         alone.export(EXAMPLES["cap"])
+
+
+def test_no_export_and_no_refusal_rounds_a_threshold() -> None:
+    """Of a confident model the seventh digit decides how many calls a threshold makes."""
+    kinds = ["threshold:{}", "quota:linear#4@{}", "cap:linear#4@{}", "klass@{}"]
+    policies = [read_policy(kind.format(0.99999886), length=8) for kind in kinds]
+    shown = 0
+    for known, policy in itertools.product(FORMATS.values(), policies):
+        try:
+            made = known.export(policy)
+            texts = [*made.files.values(), *made.where, *made.lost]
+        except InputError as refused:
+            texts = [str(refused)]
+        numbers = re.findall(r"0\.99\d*|\b1e?\.?0*-0?6\b", "\n".join(texts))
+        assert set(numbers) <= {"0.99999886"}, (known.name, policy.name, texts)
+        shown += len(numbers)
+    assert shown > 2 * len(policies)
+    with pytest.raises(InputError, match=r"is export threshold:0\.99999886 --length 8 "):
+        FORMATS["fast-dllm"].export(policies[1])
 
 
 def test_an_unknown_format_is_refused_with_the_nearest_name() -> None:

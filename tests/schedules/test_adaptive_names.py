@@ -87,6 +87,16 @@ def test_the_name_of_a_quota_says_the_steps_of_its_counts_where_they_are_not_tho
     assert plans[3].with_schedule("/home/q.yaml") == parse_adaptive("quota:/home/q.yaml#8@0.5")
 
 
+def test_a_name_repeats_its_value_however_near_to_1_it_is() -> None:
+    plan = parse_adaptive("quota:linear#8")
+    assert plan is not None
+    for value in (0.99999886, 1 - 1e-9, 1 - 1.25e-13, 1 - 2**-53, 1.0):
+        found = plan.at(value, 8)
+        assert parse_adaptive(found.name) == found and found.value == plan.rounded(value)
+        assert found.value == 1.0 or 1 - found.value == pytest.approx(1 - value, rel=0.005)
+    assert plan.at(1 - 1e-13, 8).name == "quota:linear#8@0.9999999999999"
+
+
 @pytest.mark.parametrize(
     ("name", "kl", "value", "written"),
     [

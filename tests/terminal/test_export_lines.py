@@ -47,6 +47,13 @@ def test_a_verification_shows_both_rows() -> None:
     assert lines[5:9] == ["\nran       generate()", "wanted    3, 1", "realised  2, 2", "NOT EQUAL"]
 
 
+def test_the_value_of_a_policy_is_shown_whole() -> None:
+    quota = replace(RESULT, kind="quota", value=0.99999886, verification=None)
+    assert "quota  0.99999886" in list(export_lines(quota))
+    ancestral = replace(RESULT, counts_by_block=None, alphas=(0.0, 0.123456789, 1.0), block_length=12)
+    assert list(export_lines(ancestral))[1] == "alphas  0, 0.123456789, 1"
+
+
 def test_a_threshold_has_no_counts() -> None:
     changes = {"schedule": None, "name": "threshold:0.9", "kind": "threshold", "steps": None, "value": 0.9}
     lines = list(export_lines(replace(RESULT, counts_by_block=None, **changes)))  # type: ignore[arg-type]

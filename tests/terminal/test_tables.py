@@ -153,8 +153,8 @@ def test_counts_can_be_pasted() -> None:
     namespace: dict[str, Any] = {}
     exec(paste(BUDGET["steps"], PlanRecord.from_json(BUDGET)), namespace)
     assert namespace["counts"] == [1, 2, 3, 2]
-    exec(paste(8, PlanRecord(block_length=None, counts=None, alphas=(0.0, 0.25, 1.0))), namespace)
-    assert namespace["alphas"] == [0, 0.25, 1]
+    exec(paste(8, PlanRecord(block_length=None, counts=None, alphas=(0.0, 1 / 3, 1.0))), namespace)
+    assert namespace["alphas"] == [0, 1 / 3, 1]
 
 
 def test_file_names_are_shortened_while_that_tells_them_apart() -> None:
