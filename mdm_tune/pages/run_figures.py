@@ -332,10 +332,7 @@ def _profiles(view: RunView) -> Entries:
 def _profile_figure(curve: CurveView) -> Figure:
     measured = "computed exactly" if curve.exact else f"over {quantity(curve.examples or 0, 'example')}"
     series = [Series("cross-entropy", curve.revealed, curve.mean, low=curve.low, high=curve.high, role="plain")]
-    if curve.vocabulary:
-        uniform = math.log(curve.vocabulary)
-        ends = [curve.revealed[0], curve.revealed[-1]]
-        series.append(Series("uniform guess", ends, [uniform, uniform], role="plain", dashed=True))
+    marks = [Mark(math.log(curve.vocabulary), "uniform guess", along="y")] if curve.vocabulary else []
     blocks = f", blocks of {curve.block_length}" if curve.block_length < curve.length else ""
     first, last = curve.mean[0], curve.mean[-1]
     return lines(
@@ -346,4 +343,5 @@ def _profile_figure(curve: CurveView) -> Figure:
         description=f"Cross-entropy of a hidden token against the number of visible tokens, {measured}"
         f"{'' if curve.low is None else ', with 95 % intervals'}: from {first:.3g} nats at {curve.revealed[0]} to "
         f"{last:.3g} at {curve.revealed[-1]}.",
+        marks=marks,
     )

@@ -12,6 +12,7 @@ from typing import Any
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import listed, quantity
 from mdm_tune.core.plain_yaml import yaml_text
+from mdm_tune.core.statistics import Estimate
 from mdm_tune.pages.charts import Figure
 from mdm_tune.pages.names import RULES, short_name, short_names
 from mdm_tune.pages.run_costs import cost_facts, costs_of
@@ -149,7 +150,12 @@ def _prices(view: RunView) -> Iterator[dict[str, Any]]:
     for entry in (view.profile or {}).get("budgets") or ():
         beta = entry["beta"]
         numbers = [entry["linear"]["nelbo"], beta["nelbo"], beta["a"], beta["b"], entry["optimum"]["nelbo"]]
-        yield {"steps": entry["steps"], "numbers": [math.inf if number is None else number for number in numbers]}
+        minus = beta.get("minus_linear")  # older records do not have it
+        yield {
+            "steps": entry["steps"],
+            "numbers": [math.inf if number is None else number for number in numbers],
+            "minus": None if minus is None else Estimate.from_json({**minus, "value": minus["nelbo"]}),
+        }
 
 
 def _energies(view: RunView) -> dict[str, Any]:

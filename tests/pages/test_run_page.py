@@ -450,5 +450,11 @@ def test_a_profile_alone_has_a_page() -> None:
     }
     text = checked(read_run(RunRecords(name="text", path="runs/text", profile=profile)))
     page = read_page(text)
+    assert "chosen on other examples" in page.text
+    minus = {**schedule, "minus_linear": {"nelbo": -0.5, "ci": [-0.75, -0.25]}}
+    budgets = [{**profile["budgets"][0], "beta": minus}]  # type: ignore[index]
+    exact = {**profile, "exact": True, "budgets": budgets}
+    known = read_page(checked(read_run(RunRecords(name="text", path="runs/text", profile=exact))))
+    assert {-0.5, -0.75, -0.25} <= known.numbers and "chosen on other examples" not in known.text
     assert "Beta(0.5, 0.6) has a NELBO of 12.5 nats at 4 steps, and linear has 13" in page.text
     assert {12.5, 13.0, 0.5, 0.6} <= page.numbers
