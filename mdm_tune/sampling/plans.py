@@ -183,26 +183,21 @@ def _steps_of_reveal(plan: RevealPlan, hidden: Booleans, once: Floats) -> Intege
 
     One uniform per position, revealed at the first step whose alpha exceeds it, is the ancestral law exactly.
     """
-    return np.where(hidden, _passed(plan.alphas[:, 1:], torch.from_numpy(once)), -1)
+    passed = torch.searchsorted(plan.alphas[:, 1:].contiguous(), torch.from_numpy(once), right=True)
+    return np.where(hidden, passed.numpy(), -1)
 
 
 def _steps_of_counts(plan: CountPlan, hidden: Booleans, blocks: Integers | None, once: Floats) -> Integers:
     """The step (rows, length) that reveals each hidden position, -1 elsewhere; ``once`` orders those of a block."""
-    ends = plan.counts.cumsum(2)
-    step_of = np.full(hidden.shape, -1)
-    places = torch.arange(hidden.shape[1]).expand(hidden.shape)
-    for block in range(ends.shape[1]):
+    counts, step_of = plan.counts.numpy(), np.full(hidden.shape, -1)
+    rows, steps = counts.shape[0], counts.shape[2]
+    for block in range(counts.shape[1]):
         inside = hidden if blocks is None else hidden & (blocks == block)
         order = np.where(inside, once, np.inf).argsort(axis=1, kind="stable")
-        steps = np.empty_like(order)
-        np.put_along_axis(steps, order, _passed(ends[:, block], places), axis=1)
-        step_of = np.where(inside, steps + block * ends.shape[2], step_of)
+        first = np.arange(order.shape[1]) < inside.sum(axis=1)[:, None]  # the places of these positions in the order
+        numbers = np.tile(np.arange(steps) + block * steps, rows)
+        step_of[first.nonzero()[0], order[first]] = numbers.repeat(counts[:, block].ravel())
     return step_of
-
-
-def _passed(ends: Tensor, values: Tensor) -> Integers:
-    """How many of the ends (rows, steps), which increase, each value (rows, length) of its row has reached."""
-    return np.asarray(torch.searchsorted(ends.contiguous(), values.contiguous(), right=True).numpy())
 
 
 class _RandomRule:

@@ -137,7 +137,7 @@ def unmask(
     rule = step_rule_of(plan, drawing, state.hidden, blocks, once)
     number, inference, gradients = 0, torch.is_inference_mode_enabled(), torch.is_grad_enabled()
     with torch.inference_mode():  # around all steps, because to begin and end it takes long
-        while state.nfe.sum() <= most_calls and (wanted := rule.wanted(hidden := state.hidden)) is not None:
+        while state.calls <= most_calls and (wanted := rule.wanted(hidden := state.hidden)) is not None:
             state.predict(number, wanted)
             state.reveal(rule.chosen(wanted, state.scores, state.changes))
             if drawing.stop_at_end:
@@ -178,12 +178,14 @@ class _State:
         self.token_noise = StepNoise(seeds, "token", length) if self.draws and again else None
         self.token_noise_once = noise(seeds, "token", 0, length) if self.draws and not again else None
         self.order_noise = StepNoise(seeds, "order", length) if drawing.confidence_temperature > 0 else None
-        self.drawn, self.scores, self.log_prob = np.zeros_like(tokens), np.zeros(tokens.shape), np.zeros(tokens.shape)
+        self.scores, self.log_prob = np.zeros(tokens.shape), np.zeros(tokens.shape)
         self.unscattered = self.scores if drawing.confidence_temperature == 0 else np.zeros(tokens.shape)
         self.changes = self.scores if stability is None else np.zeros(tokens.shape)
         rows = len(tokens)
         self.nll, self.impossible, self.nfe = np.zeros(rows), np.full(rows, -1), np.zeros(rows, dtype=np.int64)
-        self.steps: list[tuple[Integers, Integers]] = []  # the calls so far and the tokens revealed, (rows,) each
+        self.calls = 0  # the sum of nfe
+        self.drawn = np.zeros(tokens.shape, dtype=np.int64)
+        self.call_of = np.zeros(tokens.shape, dtype=np.int64)  # which of its row's calls revealed a position, from 1
 
     @property
     def hidden(self) -> Booleans:
@@ -200,6 +202,7 @@ class _State:
         uniform = self.token_noise_once if self.token_noise is None else self.token_noise.at(self.nfe)
         shuffle = None if self.order_noise is None else self.order_noise.at(self.nfe)
         self.nfe += busy
+        self.calls += len(active)
         tokens, wanted_here, names = self.tokens, wanted, self.names
         if len(active) < len(wanted):
             tokens, wanted_here, names = tokens[active], wanted[active], names[active]
@@ -255,7 +258,7 @@ class _State:
     def reveal(self, positions: Booleans) -> None:
         """Write the drawn tokens at these positions (rows, length)."""
         self.tokens = np.where(positions, self.drawn, self.tokens)
-        self.steps.append((self.nfe.copy(), positions.sum(axis=1)))
+        self.call_of = np.where(positions, self.nfe[:, None], self.call_of)
         if self.reference is not None:
             self.nll -= np.where(positions, self.log_prob, 0.0).sum(axis=1)
             bad = positions & np.isneginf(self.log_prob)
@@ -263,11 +266,9 @@ class _State:
 
     def _revealed(self) -> Integers:
         """The tokens (rows, calls) that each call of a row revealed."""
-        found = np.zeros((len(self.nfe), int(self.nfe.max(initial=0))), dtype=np.int64)
-        for calls, counts in self.steps:
-            rows = counts.nonzero()[0]
-            found[rows, calls[rows] - 1] += counts[rows]
-        return found
+        found = np.zeros((len(self.nfe), 1 + int(self.nfe.max(initial=0))), dtype=np.int64)
+        np.add.at(found, (np.arange(len(found))[:, None], self.call_of), 1)
+        return found[:, 1:]
 
     def shown(self, number: int, hidden: Booleans) -> Step:
         """The step for ``on_step``; hidden (rows, length) before it. What it holds does not change later."""
