@@ -17,7 +17,7 @@ REACHED = 0.1  # the largest relative distance from the target that counts as me
 SLOPE = 0.7  # of log(calls) on the scale, until two values have shown it
 FLATTEST = 0.05
 LEAST_CHANGE = 0.01  # of log(calls), that a step means to make until both sides of the target are known
-TELLING = 0.03  # of log(calls); a smaller change says little of the slope
+TELLING = 0.03  # of log(calls); where it changes by less, and was meant to, that says little of the slope
 LEAST_STEP = 0.02  # of the scale, where a shorter one leads to no other value
 NARROW = 0.0025  # of the scale; calls that differ by more than allowed on so little are said to jump
 DIGITS = 12.0  # thresholds closer to 1 than 1e-12 are 1, and bounds below 1e-12 nats are 0
@@ -231,9 +231,9 @@ class _Bracket:
         calls = calls if math.isfinite(calls) else MANY * self.wanted
         few = bool(calls < self.wanted)
         if self.before is not None and at != self.before[0]:
-            change = math.log(calls / self.before[1])
-            if abs(change) >= TELLING:
-                self.slope = max(FLATTEST, change / (at - self.before[0]))
+            change, moved = math.log(calls / self.before[1]), at - self.before[0]
+            if change != 0 and max(abs(change), self.slope * abs(moved)) >= TELLING:
+                self.slope = max(FLATTEST, 0.5 * self.slope, change / moved)  # a plateau may end soon
         same_side = self.before is not None and few == (self.before[1] < self.wanted)
         self.before = at, calls
         if few:
