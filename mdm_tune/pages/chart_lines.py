@@ -25,6 +25,7 @@ from mdm_tune.pages.chart_frame import (
     y_name,
 )
 from mdm_tune.pages.figure import Drawing, Figure, Layout
+from mdm_tune.pages.label_places import Box, free_box
 from mdm_tune.pages.scales import Scale, shown, spread, with_interval
 from mdm_tune.pages.svg import Point, closed_path, element, number, open_path, shortened, text, width_of
 
@@ -164,7 +165,12 @@ def _draw(made: Sequence[_Line], axes: tuple[Axis, Axis], marks: Sequence[Mark],
     head, top = y_name(axes[1], layout)
     room = layout.small * 1.3 + 4 if any(each.along == "x" for each in marks) else 4.0
     frame = _frame(made, axes, marks, layout, (top + room, _right(made, layout)))
-    labels = None if layout.compact or len(made) < 2 else _names(made, frame, layout)
+    labels = None
+    if not layout.compact and len(made) > 1:
+        labels = _names(made, frame, layout)
+        if labels is None and all(len(each.x) <= 1 for each in made):
+            frame = _frame(made, axes, marks, layout, (top + room, layout.width - 12))
+            labels = _beside(made, frame, layout)
     if labels is None and len(made) > 1:
         rows, height = key_rows([each.name for each in made], lambda n, at: _sample(made[n], at), layout)
         head += element("g", rows, transform=f"translate(0,{number(top - 2)})")
@@ -310,6 +316,24 @@ def _names(made: Sequence[_Line], frame: Frame, layout: Layout) -> str | None:
         if place[0] + width_of(line.name, layout.font, bold=True) > layout.width:
             return None
         parts.append(text(place, line.name, fill=line.look.colour, font_weight="600"))
+    return "".join(parts)
+
+
+def _beside(made: Sequence[_Line], frame: Frame, layout: Layout) -> str | None:
+    """The names of lines of one point beside their points; None if a name has no place there."""
+    points = [(line, place) for line in made for place in _places(line, line.y, frame) if place is not None]
+    taken: list[Box] = []
+    for line, (x, y) in points:
+        ends = [place[1] for each in (line.low, line.high) for place in _places(line, each, frame) if place is not None]
+        taken.append((x - 6, min([y - 6, *ends]), x + 6, max([y + 6, *ends])))
+    parts = []
+    for line, place in points:
+        box = free_box(place, line.name, (taken, ()), (frame, layout.font))
+        if box is None:
+            return None
+        taken.append(box)
+        at = (box[0], box[3] - layout.font * 0.3)
+        parts.append(text(at, line.name, fill=line.look.colour, font_weight="600"))
     return "".join(parts)
 
 

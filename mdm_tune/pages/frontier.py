@@ -15,6 +15,7 @@ from mdm_tune.pages.names import role_of, short_names
 __all__ = ["FrontierPoint", "FrontierView", "frontier_figure", "read_frontier"]
 
 MOST = 8  # policies of one chart that can be told apart
+NEAR = 0.1  # doublings between a power of two and the nearest value
 
 
 @dataclass(frozen=True)
@@ -133,11 +134,13 @@ def _chosen(view: FrontierView, y: Axis) -> list[tuple[str, Sequence[FrontierPoi
 
 
 def _doubled(values: Sequence[float]) -> list[float] | None:
-    """The powers of two from the one below the least value to the one above the largest; None without values."""
+    """The powers of two near the values; None if there are fewer than two of them."""
     found = [value for value in values if value > 0 and math.isfinite(value)]
     if not found:
         return None
-    return [2.0**power for power in range(math.floor(math.log2(min(found))), math.ceil(math.log2(max(found))) + 1)]
+    low, high = math.log2(min(found)) - NEAR, math.log2(max(found)) + NEAR
+    powers = [2.0**power for power in range(math.ceil(low), math.floor(high) + 1)]
+    return powers if len(powers) > 1 else None
 
 
 def _role(policy: str) -> Role:

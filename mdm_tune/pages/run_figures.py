@@ -228,6 +228,8 @@ def _quality_figure(
     """Values against calls. names: what labels are called, where it is not their short name."""
     series = _quality_series(groups, {**short_names(groups), **names}, looks)[:MOST_SERIES]
     ticks = sorted({float(row.steps) for rows in groups.values() for row in rows if not row.every})
+    if len(ticks) == 1 and any(x != ticks[0] for each in series for x in each.x):
+        ticks = []  # the calls differ, and the budget alone would not say how much
     intervals = "computed exactly" if view.about.exact else "with 95 % intervals"
     said = "; ".join(
         f"{each.name}: " + ", ".join(f"{y:.3g} at {x:.4g}" for x, y in zip(each.x, each.y, strict=True))
@@ -235,7 +237,7 @@ def _quality_figure(
     )
     return lines(
         series,
-        x=Axis("denoiser calls of a sequence", log=len(ticks) > 1, ticks=ticks),
+        x=Axis("denoiser calls of a sequence", log=len(ticks) > 1, ticks=ticks or None),
         y=axis_of_metric(view),
         title=f"Value against denoiser calls: {view.about.metric}{where}",
         description=f"{view.about.metric} of each schedule against its denoiser calls, {intervals}. {said}.",

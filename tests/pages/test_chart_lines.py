@@ -81,6 +81,19 @@ def test_names_stand_at_the_ends_of_lines_or_above_the_chart() -> None:
         assert [each.bottom < 60 for each in names] == [True]
 
 
+def test_names_of_single_points_stand_beside_them() -> None:
+    places = ((3.8, 0.26), (4.0, 0.19), (4.0, 0.05), (4.2, 0.9), (4.21, 0.79))
+    made = [series(f"kind {number}", [y], "adaptive", (x,)) for number, (x, y) in enumerate(places)]
+    root = parsed(chart(made, x=Axis("calls")).svg())
+    assert overlaps(root) == [] and outside(root) == []
+    names = {each.text: each for each in texts(root) if each.text.startswith("kind")}
+    for (x, y), name in zip(map(centre, tips(root).values()), sorted(names, reverse=True), strict=True):
+        box = names[name]
+        assert max(box.left - x, x - box.right, 0) < 20 and max(box.top - y, y - box.bottom, 0) < 30
+    crowded = [series(f"kind {number}", [0.5], "adaptive", (4.0 + number / 100,)) for number in range(30)]
+    assert overlaps(parsed(chart(crowded, x=Axis("calls")).svg())) == []  # names above the chart
+
+
 def test_missing_points_leave_gaps_and_have_no_place() -> None:
     made = Series(
         "tuned", (1, 2, 3, 4, 5), (0.1, 0.2, NAN, 0.4, math.inf), low=(None, 0.1, 0.1, NAN, 0.1), role="tuned"
