@@ -55,7 +55,7 @@ def example_dataset(
         for use, split_examples in examples.items()
     }
     if longest is not None:
-        _check_lengths([*chain.from_iterable(examples.values())], tokens, longest)
+        _check_lengths([*chain.from_iterable(examples.values())], tokens, longest, generation_length)
     for use, split_examples in examples.items():
         rows = tokens[use]
         width = max((len(start) for start, _ in rows), default=0)
@@ -69,19 +69,41 @@ def example_dataset(
 
 
 def _check_lengths(
-    examples: Sequence[Example], tokens: Mapping[Use, Sequence[tuple[list[int], list[int]]]], longest: int
+    examples: Sequence[Example],
+    tokens: Mapping[Use, Sequence[tuple[list[int], list[int]]]],
+    longest: int,
+    generation_length: int | None,
 ) -> None:
     """Raise InputError if rows have more tokens than the model accepts; the message names the first and the number."""
     lengths = [len(start) for rows in tokens.values() for start, _ in rows]
     over = [(example, length) for example, length in zip(examples, lengths, strict=True) if length > longest]
     if over:
         example, length = over[0]
+        remedies = ["shorten prompts or use fewer shots"]
+        if (fits := _fitting_length(examples, lengths, longest, generation_length)) > 0:
+            remedies.insert(0, f"set dataset.generation_length to at most {fits}, so that all fit")
+        if len(over) < len(examples):
+            remedies.append("leave such examples out")
         raise InputError(
             f"{example.named} has {quantity(length, 'token')}, the model takes {longest:,}; it begins "
             f"{_shortened(example)}. {len(over):,} of {len(examples):,} examples are too long, the longest has "
-            f"{max(lengths):,}; shorten prompts or dataset.generation_length, use fewer shots, or "
-            "leave such examples out"
+            f"{max(lengths):,}; {', or '.join(remedies)}"
         )
+
+
+def _fitting_length(
+    examples: Sequence[Example], lengths: Sequence[int], longest: int, generation_length: int | None
+) -> int:
+    """The largest generation length with which every row has at most ``longest`` tokens; 0 if none makes all fit."""
+    fits = longest if generation_length else 0
+    for example, length in zip(examples, lengths, strict=True):
+        holes = sum(
+            not isinstance(piece, str) and (piece.tokens == generation_length or (piece.tokens is None and place > 0))
+            for place, piece in enumerate(example.pieces)
+        )
+        spare = longest - length + holes * (generation_length or 0)
+        fits = min(fits, spare // holes if holes else fits if spare >= 0 else 0)
+    return max(0, fits)
 
 
 def _shortened(example: Example) -> str:

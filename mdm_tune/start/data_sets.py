@@ -14,7 +14,7 @@ from mdm_tune.config.validators import SMALLEST_SPLIT
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import cut, listed, quantity, shown, shown_path
 from mdm_tune.datasets.sources import Source, splits_of
-from mdm_tune.start.facts import UNKNOWN_LENGTH, TaskFacts
+from mdm_tune.start.facts import TaskFacts, guessed_length
 from mdm_tune.start.fields import Fields
 from mdm_tune.start.models import ModelFacts
 from mdm_tune.start.records import (
@@ -291,12 +291,12 @@ def _unseen(
     if named.length is not None:
         facts.dataset["generation_length"] = named.length
     if fields.answer is None:
-        return unanswered(replace(facts, metric="own answers", unknown=tuple(unknown)))
+        return unanswered(replace(facts, metric="own answers", unknown=tuple(unknown)), guessed_length(model.length))
     if known is None or not known.worked:
         unknown.append("how long answers are: the objective is the likelihood of the references")
         return replace(facts, right_or_wrong=False, tokens=named.length, longest=named.length, unknown=tuple(unknown))
     if "generation_length" not in facts.dataset:
-        facts.dataset["generation_length"] = UNKNOWN_LENGTH
+        facts.dataset["generation_length"] = guessed_length(model.length)
         unknown.append("how long answers are: dataset.generation_length is a guess (--length names it)")
     length = facts.dataset["generation_length"]
     metrics = {"regex": {"pattern": PATTERN, "ignore": ["spaces", "number-format"]}}

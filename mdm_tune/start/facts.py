@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["UNKNOWN_LENGTH", "TaskFacts"]
+__all__ = ["UNKNOWN_LENGTH", "TaskFacts", "guessed_length"]
 
 UNKNOWN_LENGTH = 256  # tokens of an answer where nothing says how long it is
 
@@ -40,3 +40,17 @@ class TaskFacts:
     longest: int | None = None
     example: str | None = None
     unknown: tuple[str, ...] = ()
+
+
+def guessed_length(tokens: int | None, prompt: int | None = None) -> int:
+    """The tokens of an answer where nothing says how long it is: ``UNKNOWN_LENGTH``, or less where these do not fit.
+
+    It is 0 or negative where the longest prompt leaves no token.
+
+    Args:
+        tokens: The most tokens of a row that the model takes; None if they are unknown.
+        prompt: The tokens of the longest prompt; None if they are unknown, and then half of the row is left for it.
+    """
+    if tokens is None:
+        return UNKNOWN_LENGTH
+    return min(UNKNOWN_LENGTH, tokens // 2 if prompt is None else tokens - prompt)

@@ -9,7 +9,7 @@ from mdm_tune.benchmarks.harness import checked_settings, find_task, manager_of
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import cut
 from mdm_tune.core.reading import expanded
-from mdm_tune.start.facts import UNKNOWN_LENGTH, TaskFacts
+from mdm_tune.start.facts import TaskFacts, guessed_length
 from mdm_tune.start.models import ModelFacts
 
 __all__ = ["describe_harness_task"]
@@ -44,7 +44,7 @@ def describe_harness_task(
         text = str(error).replace("dataset.task:", "TASK:").replace("dataset.include_path", "--include-path")
         also = "; a data set of the Hub is written owner/name" if "there is no task" in text else ""
         raise InputError(text + also) from None
-    stated, guessed = _generation_length([settings for _, settings in members])
+    stated, guessed = _generation_length([settings for _, settings in members], model.length)
     length = generation_length or stated
     dataset: dict[str, Any] = {"type": "lm-eval", "task": task}
     if include_path is not None:
@@ -85,8 +85,11 @@ def describe_harness_task(
     )
 
 
-def _generation_length(members: list[dict[str, Any]]) -> tuple[int, bool]:
-    """The tokens of an answer, and whether they are a guess."""
+def _generation_length(members: list[dict[str, Any]], longest: int | None) -> tuple[int, bool]:
+    """The tokens of an answer, at most half of the model's longest row, and whether they are a guess."""
     stated = [(settings.get("generation_kwargs") or {}).get("max_gen_toks") for settings in members]
     lengths = [length for length in stated if isinstance(length, int) and not isinstance(length, bool)]
-    return (max(lengths), False) if len(lengths) == len(members) else (UNKNOWN_LENGTH, True)
+    if len(lengths) < len(members):
+        return guessed_length(longest), True
+    length = max(lengths) if longest is None else min(max(lengths), longest // 2)
+    return length, length < max(lengths)

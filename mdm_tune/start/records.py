@@ -10,7 +10,8 @@ from mdm_tune.config.templates import fill_template
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import quantity, shown, shown_path
 from mdm_tune.datasets.sources import Source
-from mdm_tune.start.facts import UNKNOWN_LENGTH, TaskFacts
+from mdm_tune.start.budgets import FEWEST_TOKENS
+from mdm_tune.start.facts import TaskFacts, guessed_length
 from mdm_tune.start.fields import Fields, recognised
 from mdm_tune.start.models import ModelFacts
 
@@ -118,16 +119,28 @@ def _prompts(source: Source, fields: Fields, dataset: dict[str, Any], model: Mod
     dataset = dataset | prompt_settings(fields, model)
     if named.length is not None:
         dataset["generation_length"] = named.length
+    room = None if not lengths or model.length is None else model.length - max(lengths)
     facts = TaskFacts(dataset=dataset, metric="own answers", available=len(set(prompts)), example=prompts[0])
-    facts = unanswered(facts) if answers is None else _answered(facts, source, answers, model)
-    longest = max(lengths, default=0) + (facts.longest or 0)
-    if lengths and model.length is not None and longest > model.length:
-        note = (
-            f"what to do with prompts that leave too little room: the longest has {max(lengths):,} of the model's "
-            f"{model.length:,} tokens, so leave such records out"
+    if answers is not None:
+        facts = _answered(facts, source, answers, model, room)
+    else:
+        facts = unanswered(facts, guessed_length(model.length, max(lengths, default=None)))
+    if room is None or model.length is None or (needed := facts.longest or 0) <= room:
+        return facts
+    shortest, longest = min(lengths), max(lengths)
+    sizes = f"{longest:,}" if shortest == longest else f"{shortest:,} to {longest:,}"
+    over = sum(length + needed > model.length for length in lengths)
+    fits = f"answers of at most {room} tokens (--length)" if room >= FEWEST_TOKENS else "shorter prompts"
+    if over == len(lengths) and "generation_length" in facts.dataset:
+        raise InputError(
+            f"--length: a prompt and its answer must have at most the model's {model.length:,} tokens, got answers of "
+            f"{needed:,} to prompts of {sizes}, so that no record fits; use {fits}"
         )
-        return replace(facts, unknown=(*facts.unknown, note))
-    return facts
+    note = (
+        f"what to do with {over:,} of {quantity(len(lengths), 'prompt')} that leave too little room: the longest has "
+        f"{longest:,} of the model's {model.length:,} tokens, so leave such records out, or use {fits}"
+    )
+    return replace(facts, unknown=(*facts.unknown, note))
 
 
 def prompt_settings(fields: Fields, model: ModelFacts) -> dict[str, Any]:
@@ -136,11 +149,24 @@ def prompt_settings(fields: Fields, model: ModelFacts) -> dict[str, Any]:
     return settings | ({"chat": True} if model.chat else {})
 
 
-def unanswered(facts: TaskFacts) -> TaskFacts:
-    """The facts of prompts without answers, which the model's own answers judge."""
+def unanswered(facts: TaskFacts, guessed: int) -> TaskFacts:
+    """The facts of prompts without answers, which the model's own answers judge.
+
+    Args:
+        facts: The facts.
+        guessed: The tokens of an answer unless the user named them.
+
+    Raises:
+        InputError: If so few tokens are left that every mask schedule is the same.
+    """
     guess = "how long answers are: dataset.generation_length is a guess (--length names it)"
-    guessed = () if "generation_length" in facts.dataset else (guess,)
-    length = facts.dataset.setdefault("generation_length", UNKNOWN_LENGTH)
+    unsaid = () if "generation_length" in facts.dataset else (guess,)
+    if unsaid and guessed < FEWEST_TOKENS:
+        raise InputError(
+            f"TASK: the longest prompt must leave at least {FEWEST_TOKENS} of the model's tokens for an answer, got "
+            f"{max(0, guessed)}; leave such records out, or give --length for the others"
+        )
+    length = facts.dataset.setdefault("generation_length", guessed)
     return replace(
         facts,
         right_or_wrong=False,
@@ -150,12 +176,15 @@ def unanswered(facts: TaskFacts) -> TaskFacts:
             *facts.unknown,
             "the answers: no field has them, so that schedules are judged by the model's own answers at one token per "
             "step, which may be wrong; docs/metrics.md has other metrics",
-            *guessed,
+            *unsaid,
         ),
     )
 
 
-def _answered(facts: TaskFacts, source: Source, answers: Sequence[str], model: ModelFacts) -> TaskFacts:
+def _answered(
+    facts: TaskFacts, source: Source, answers: Sequence[str], model: ModelFacts, room: int | None
+) -> TaskFacts:
+    """The facts of prompts with answers. room: the tokens that the longest prompt leaves; None if unknown."""
     counts, unknown = _counts(answers, model, source), list[str]()
     length: int | None = facts.dataset.get("generation_length")
     longest = _most(counts, model) or max(len(answer) for answer in answers) // 3 + 1
@@ -169,7 +198,9 @@ def _answered(facts: TaskFacts, source: Source, answers: Sequence[str], model: M
         metrics = {"regex": {"pattern": PATTERN, "ignore": ["spaces", "number-format"]}} if worked else None
         facts = replace(facts, metric="regex" if worked else "exact_match", metrics=metrics)
         if length is None and model.writes_ends:
-            length = facts.dataset["generation_length"] = max(8, -(-longest // 8) * 8)
+            rounded = max(8, -(-longest // 8) * 8)
+            length = rounded if room is None else max(longest, min(rounded, room))
+            facts.dataset["generation_length"] = length
             unknown.append("how long the model's own answers are: dataset.generation_length fits the longest reference")
         elif length is None:
             unknown.append("which token ends an answer: each answer gets as many tokens as its reference has")

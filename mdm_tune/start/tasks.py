@@ -15,7 +15,7 @@ from mdm_tune.core.messages import shown, shown_path
 from mdm_tune.core.reading import expanded, read_bytes
 from mdm_tune.datasets.sources import Source, csv_source, jsonl_source, lines_source
 from mdm_tune.start.data_sets import describe_hub_set, describe_local_set
-from mdm_tune.start.facts import UNKNOWN_LENGTH, TaskFacts
+from mdm_tune.start.facts import TaskFacts, guessed_length
 from mdm_tune.start.models import ModelFacts
 from mdm_tune.start.records import Named, record_facts, text_facts
 
@@ -44,7 +44,7 @@ def describe_task(task: str, model: ModelFacts, named: Named = NOTHING_NAMED) ->
     if task.startswith("package:"):
         return _package(task, model, named)
     if task in KINDS:
-        return _programs(KINDS[task], named)
+        return _programs(KINDS[task], model, named)
     path, (place, colon, part) = Path(expanded(task)).absolute(), task.rpartition(":")
     folder = Path(expanded(place)).absolute() if colon and place else path
     if path.is_dir():
@@ -98,7 +98,7 @@ def _package_records(task: str, folder: Path, model: ModelFacts, named: Named) -
     return replace(facts, available=part)
 
 
-def _programs(kind: ProblemKind, named: Named) -> TaskFacts:
+def _programs(kind: ProblemKind, model: ModelFacts, named: Named) -> TaskFacts:
     """A benchmark of programs by its name. Raises InputError if its file is not here."""
     path = published_file(kind)
     if path is None:
@@ -107,12 +107,12 @@ def _programs(kind: ProblemKind, named: Named) -> TaskFacts:
             f"TASK: {kind.name} is read from the file of its authors, {kind.file}, which is not in this folder; "
             f"{install}put it here, or give its path as TASK"
         )
-    return _program_file(path, kind, named)
+    return _program_file(path, kind, model, named)
 
 
-def _program_file(path: Path, kind: ProblemKind, named: Named) -> TaskFacts:
+def _program_file(path: Path, kind: ProblemKind, model: ModelFacts, named: Named) -> TaskFacts:
     """A benchmark of programs, whose problems are all in one file."""
-    length = named.length or UNKNOWN_LENGTH
+    length = named.length or guessed_length(model.length)
     dataset: dict[str, Any] = {"type": kind.name, "path": str(path), "generation_length": length}
     note = "how long a program may be: dataset.generation_length is a guess (--length names it)"
     if kind is HUMANEVAL:  # 164 problems, which report one half of themselves
@@ -133,7 +133,7 @@ def _program_file(path: Path, kind: ProblemKind, named: Named) -> TaskFacts:
 def _file(path: Path, model: ModelFacts, named: Named) -> TaskFacts:
     if path.suffix == ".gz":
         if (programs := kind_of_file(path)) is not None:
-            return _program_file(path, programs, named)
+            return _program_file(path, programs, model, named)
         raise InputError(
             f"TASK: {shown_path(path)} is compressed; unpack it, since only the files of {' and '.join(KINDS)} are "
             "read so"
@@ -178,5 +178,5 @@ def _separated(source: Source, path: Path) -> Source:
 
 def _records(source: Source, kind: str, path: Path, model: ModelFacts, named: Named) -> TaskFacts:
     if (programs := kind_of(source.records[0])) is not None:
-        return _program_file(path, programs, named)
+        return _program_file(path, programs, model, named)
     return record_facts(source, {"type": kind, "path": str(path)}, model, named)

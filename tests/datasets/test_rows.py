@@ -121,6 +121,25 @@ def test_rows_that_are_too_long_are_counted_and_the_first_is_shown() -> None:
     message = str(raised.value)
     assert message.startswith("example 2 (a.jsonl, line 2) has 162 tokens, the model takes 6; it begins 'abcdefgh")
     assert "2 of 4 examples are too long, the longest has 162" in message and len(message) < 400
+    assert message.endswith("has 162; shorten prompts or use fewer shots, or leave such examples out")
+
+
+@pytest.mark.parametrize("own_size", [False, True])
+def test_the_remedy_for_rows_that_are_too_long_makes_them_fit(own_size: bool) -> None:
+    """Of prompts of 2 to 4 tokens and a model that takes 7, answers of 3 fit; two holes after 1 share 6."""
+
+    def load(size: int) -> Dataset:
+        hole = Hole("d", size if own_size else None)
+        examples = [Example(text, (text, hole)) for text in ("ab", "abc", "abcd")]
+        return dataset([*examples, Example("two", ("a", hole, hole))], generation_length=size, longest=7)[0]
+
+    with pytest.raises(InputError, match="4 of 4 examples") as raised:
+        load(9)
+    remedy = "set dataset.generation_length to at most 3, so that all fit, or shorten prompts or use fewer shots"
+    assert str(raised.value).endswith(f"has 19; {remedy}")
+    assert load(3).splits["tune"].start.shape == (4, 7)
+    with pytest.raises(InputError, match=r"2 of 4 examples .* at most 3, .*, or leave such examples out"):
+        load(4)
 
 
 def test_shuffled_and_partial_splits_keep_their_examples() -> None:

@@ -20,7 +20,7 @@ from mdm_tune.core.errors import InputError
 from mdm_tune.start.config_text import config_sections, config_text, example_line
 from mdm_tune.start.models import ModelFacts, describe_model
 from mdm_tune.start.sizes import Sizes
-from mdm_tune.start.tasks import describe_task
+from mdm_tune.start.tasks import Named, describe_task
 
 LLADA = ModelFacts(section={"type": "huggingface"}, family=FAMILIES["llada"], tokens_of=lambda text: len(text.split()))
 BERT = ModelFacts(section={"type": "huggingface"}, family=FAMILIES["bert"], length=6, tokens_of=len)
@@ -78,6 +78,32 @@ def test_texts_that_are_too_long_are_said(tmp_path: Path) -> None:
 def test_prompts_that_leave_no_room_are_said(tmp_path: Path) -> None:
     data = file(tmp_path / "a.jsonl", {"question": "abcde", "answer": "xy"})
     assert "the longest has 5 of the model's 6 tokens" in str(describe_task(data, BERT).unknown)
+
+
+def test_answers_of_unknown_length_get_the_room_that_the_longest_prompt_leaves(tmp_path: Path) -> None:
+    data = file(tmp_path / "a.jsonl", {"prompt": "abcde"}, {"prompt": "abc"})
+    longer = replace(BERT, length=20)
+    facts = describe_task(data, longer)
+    assert (facts.dataset["generation_length"], facts.tokens, facts.longest) == (15, 15, 15)
+    assert "how long answers are: dataset.generation_length is a guess" in str(facts.unknown)
+    assert "too little room" not in str(facts.unknown)
+    with pytest.raises(InputError, match=r"^TASK: .* at least 3 of the model's tokens for an answer, got 1; leave"):
+        describe_task(data, BERT)
+    facts = describe_task(data, BERT, Named(length=3))
+    assert facts.dataset["generation_length"] == 3
+    assert "1 of 2 prompts that leave too little room: the longest has 5 of the model's 6 tokens" in str(facts.unknown)
+    with pytest.raises(
+        InputError, match=r"got answers of 18 to prompts of 3 to 5, .*; use answers of at most 15 tokens"
+    ):
+        describe_task(data, longer, Named(length=18))
+    assert describe_task(data, longer, Named(length=15)).unknown[1:] == ()
+
+
+def test_a_rounded_length_of_answers_leaves_room_for_the_longest_prompt(tmp_path: Path) -> None:
+    data = file(tmp_path / "a.jsonl", {"question": "q" * 30, "answer": "a" * 26}, {"question": "q" * 38, "answer": "a"})
+    ends = replace(BERT, length=64, end="$")
+    assert describe_task(data, ends).dataset["generation_length"] == 26  # 32 would not fit beside the longest prompt
+    assert describe_task(data, replace(ends, length=99)).dataset["generation_length"] == 32
 
 
 def test_text_that_the_model_cannot_write(tmp_path: Path) -> None:
