@@ -103,6 +103,7 @@ def page_of(view: RunView, detail: Detail) -> str:
         budget_paste={each: _first_paste(each, paste_ids) for each in steps},
         maps=maps,
         flat=dict.fromkeys(maps, "") | {f"landscape-{budget.steps}": budget.flat for budget in view.budgets},
+        kind_figures=[name for each in ordered if (name := f"kinds-{each}") in figures],
         step_figures=[name for each in ordered if (name := f"counts-{each}") in figures],
         names=short_names(row.label for row in view.rows),
         tuned_rows=tuned_rows(view),
@@ -131,7 +132,9 @@ def page_of(view: RunView, detail: Detail) -> str:
 
 def _kept(figures: dict[str, Figure], view: RunView, budgets: int) -> dict[str, Figure]:
     """The figures without those of budgets after the first ones."""
-    left_out = {f"{kind}-{budget.steps}" for budget in view.budgets[budgets:] for kind in ("landscape", "counts")}
+    left_out = {
+        f"{kind}-{budget.steps}" for budget in view.budgets[budgets:] for kind in ("landscape", "counts", "kinds")
+    }
     return {name: figure for name, figure in figures.items() if name not in left_out}
 
 

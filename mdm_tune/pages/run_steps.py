@@ -49,26 +49,25 @@ def step_figures(view: RunView, looks: Looks) -> Iterator[tuple[str, Figure]]:
     """For each budget the counts of the tuned schedule, or what the tuned adaptive plan reveals, beside others.
 
     Beside counts stand those of the best hand-made schedule and of linear. Beside an adaptive plan stand the kind of
-    policy that keeps to linear's calls, where the plan does not, and linear.
+    policy that keeps to linear's calls, where the plan does not, and linear. Where a search compares several kinds of
+    adaptive plans, another figure shows all of them.
     """
     for budget in view.budgets:
-        at = quantity(budget.steps, "step")
+        at, linear = quantity(budget.steps, "step"), budget.baselines.get("linear")
+        known = {"linear": ("linear", None if linear is None else linear.calls)}
+        kinds = {each.policy: (short_name(each.policy), each.calls) for each in budget.policies if each.policy}
+        tuned = {budget.label: (f"tuned: {budget.name}", budget.calls)}
         if budget.counts:
             rows, title = _counts(view, budget, looks), f"Tokens revealed by each step, {at}"
             yield f"counts-{budget.steps}", steps(rows, title=title, description=f"The counts at {at}. {_said(rows)}.")
-        elif rows := _means(budget, looks):
-            examples = max(max(each.examples, default=0) for each in budget.reveals.values())
-            heading = f"tokens revealed by each call: the mean over {large(examples)} examples, and their middle 80 %"
-            yield (
-                f"counts-{budget.steps}",
-                steps(
-                    rows,
-                    title=f"Tokens revealed by each call, at the calls of linear with {at}",
-                    description=f"Means over the examples, 0 after an example's last call. {_said(rows)}.",
-                    step="call",
-                    heading=heading,
-                ),
-            )
+        elif budget.label in budget.reveals:
+            equal = None if budget.equal_beside is None else budget.equal_beside.policy
+            beside = {label: said for label, said in kinds.items() if label == equal}
+            title = f"Tokens revealed by each call, at the calls of linear with {at}"
+            yield f"counts-{budget.steps}", _means(budget, tuned | beside | known, title, looks)
+        if len(kinds.keys() & budget.reveals.keys()) > 1:
+            title = f"Tokens revealed by each call of each kind, at the calls of linear with {at}"
+            yield f"kinds-{budget.steps}", _means(budget, kinds | known, title, looks)
 
 
 def _said(rows: list[Counts]) -> str:
@@ -93,14 +92,8 @@ def _counts(view: RunView, budget: BudgetView, looks: Looks) -> list[Counts]:
     return rows
 
 
-def _means(budget: BudgetView, looks: Looks) -> list[Counts]:
-    """What each call of the tuned adaptive plan reveals, beside others; none if that is not known."""
-    equal, linear = budget.equal_beside, budget.baselines.get("linear")
-    wanted: Mapping[str, tuple[str, float | None]] = {
-        budget.label: (f"tuned: {budget.name}", budget.calls),
-        **({} if equal is None or equal.policy is None else {equal.policy: (short_name(equal.policy), equal.calls)}),
-        "linear": ("linear", None if linear is None else linear.calls),
-    }
+def _means(budget: BudgetView, wanted: Mapping[str, tuple[str, float | None]], title: str, looks: Looks) -> Figure:
+    """What each call of some policies reveals. wanted: their names and calls by their labels, if that is known."""
     rows = []
     for label, (name, calls) in wanted.items():
         found = budget.reveals.get(label)
@@ -117,7 +110,14 @@ def _means(budget: BudgetView, looks: Looks) -> list[Counts]:
                 made=tuple(f"{made} of {examples} examples call so often" for made in found.examples),
             )
         )
-    return rows if budget.label in budget.reveals else []
+    examples = max(max(each.examples, default=0) for each in budget.reveals.values())
+    return steps(
+        rows,
+        title=title,
+        description=f"Means over the examples, 0 after an example's last call. {_said(rows)}.",
+        step="call",
+        heading=f"tokens revealed by each call: the mean over {large(examples)} examples, and their middle 80 %",
+    )
 
 
 def _calls(calls: float) -> str:

@@ -53,6 +53,27 @@ def test_the_policy_that_keeps_to_the_calls_stands_between_them() -> None:
     assert said.index("tuned: threshold:0.625") < said.index("quota:linear#8@0.5: 4, 4") < said.index("linear: 2, 2")
 
 
+def test_all_kinds_stand_in_a_figure_of_their_own_also_where_counts_won() -> None:
+    kinds = [
+        {"kind": kind, "policy": policy, "value": {"value": 0.8, "ci": [0.7, 0.9]}, "trials": 1, "more_calls": False}
+        | {"calls": {"nfe": 2.5, "nfe_ci": None}, "gain_over_linear": None}
+        for kind, policy in (
+            ("counts", "beta:0.5,0.5"),
+            ("threshold", "threshold:0.625"),
+            ("quota", "quota:linear#8@0.5"),
+        )
+    ]
+    for record in (adaptive(reveals=REVEALS, policies=kinds), {**RIVAL, "reveals": REVEALS, "policies": kinds}):
+        view = made(two_budgets() | {"budgets": [record]})
+        figures = figures_of(view)
+        said = figures["kinds-4"].description
+        assert "threshold:0.625: 5.5, 2.25, 0.25; quota:linear#8@0.5: 4, 4; linear: 2, 2, 2, 2." in said
+        assert "tuned" not in said and "tuned" in figures["counts-4"].description
+        assert "What each kind of policy reveals" in read_page(checked(view)).text
+    one = {name: each for name, each in REVEALS.items() if "quota" not in name}
+    assert "kinds-4" not in figures_of(made(two_budgets() | {"budgets": [adaptive(reveals=one, policies=kinds)]}))
+
+
 def test_an_older_folder_says_that_it_does_not_know_what_is_revealed() -> None:
     view = made(two_budgets() | {"budgets": [adaptive()]})
     assert "counts-4" not in figures_of(view)
