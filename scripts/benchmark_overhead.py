@@ -12,6 +12,7 @@ pairs of characters in a table, so that it costs next to nothing. Functions of t
 from __future__ import annotations
 
 import argparse
+import compileall
 import itertools
 import json
 import os
@@ -31,6 +32,7 @@ Record = dict[str, Any]
 
 ROOT = Path(__file__).parent.parent
 DENOISER, METRIC, LOOP = "denoiser", "metric", "unmasking loop"
+PAGES = "page while the search runs"
 NOT_OVERHEAD = (DENOISER, METRIC, LOOP)
 GOAL = 5.0  # seconds per 100 trials
 TRIAL_SECONDS = (1, 10)  # for the share of a run
@@ -40,7 +42,7 @@ CLOCKS = (("CPU", "cpu"), ("wall clock", "wall"))
 PARTS: dict[str, tuple[str, ...]] = {
     IMPORTS: (),
     "loading of model and data": ("run.build:build",),
-    "proposals": ("search.proposals:propose_point",),
+    "proposals": ("search.proposals:propose_points",),
     "rule that ends the trials": ("search.stopping:settled", "search.stopping:all_values_equal"),
     "schedules and counts": (
         "search.space:reachable_counts",
@@ -71,6 +73,7 @@ PARTS: dict[str, tuple[str, ...]] = {
         "search.gains:diversity_of",
         "search.gains:gain_of",
     ),
+    PAGES: ("commands.live_page:LivePage._write",),
     "result files": ("commands.search:_write_result",),
     "terminal": ("terminal.console:Screen.on_event", "terminal.console:Screen.search_result"),
     REST: (),
@@ -104,6 +107,9 @@ of a run whose 100 trials take one second each.
 - **Parts.** The functions of a part are wrapped by clocks. A part that runs inside another one counts by itself only.
   "Imports" are all import statements from the start on. "All else" is the time outside all parts.
 - **The rule that ends the trials** is asked as usual, and its answer is ignored, so that all trials are run.
+- **The page** of a running search is written once in 20 s at most. The clock for this is one second per trial, so that
+  it is written as often as in a run whose trials take a second each. A run of longer trials has more pages.
+- **Byte code** of the package is there before the first run, as after an installation.
 - **CPU time** is compared, since the machine also did other work: seconds of the wall clock are mostly waiting. Other
   work makes CPU time larger too, because processes share caches and cores. Each case was run {repeats}, in a
   process of its own. The tables show medians, and in brackets the smallest and the largest value.
@@ -119,11 +125,10 @@ The cases:
 
 What one should know about the parts:
 
-- **Proposals** of the Gaussian process (`search.strategy: gp`, the default) are Optuna's. Each one fits the process
-  and maximises an acquisition function from ten places. With four trials at a time it also averages over what the
-  running ones may give. A proposal costs more with more finished trials. This part alone takes
-  more than {goal} s.
-- **TPE** proposes for a small part of this. Where a trial takes less than a second, `search.strategy: tpe` can be worth
+- **Proposals** of the Gaussian process (`search.strategy: gp`, the default) are Optuna's. The process is fitted once
+  per batch of trials, and adjusted for each of its proposals. With four trials at a time a proposal also averages over
+  what the running ones may give. It costs more with more finished trials.
+- **TPE** proposes for a part of this. Where a trial takes less than a second, `search.strategy: tpe` can be worth
   it; [strategies.md](strategies.md) shows how often each strategy comes close to the best schedule.
 - **The rule that ends the trials** (`search.auto_stop`) fits a Gaussian process once per batch of trials, whatever the
   strategy.
@@ -242,8 +247,10 @@ def measure(case: Case, folder: Path, profile: Path | None = None) -> Record:
 def put_clocks(clock: PartClock, marks: list[tuple[int, float, float]]) -> None:
     """Wrap the functions of ``PARTS``, replace the checkpoint by the table, and note the overhead after each trial."""
     from dataclasses import replace
+    from types import SimpleNamespace
     from unittest.mock import patch
 
+    from mdm_tune.commands import live_page
     from mdm_tune.denoisers.loading import load_model
     from mdm_tune.denoisers.transformer import Transformer
     from mdm_tune.run import build
@@ -281,6 +288,7 @@ def put_clocks(clock: PartClock, marks: list[tuple[int, float, float]]) -> None:
         (build, "load_model", load_table),
         (tuning, "settled", never),
         (Screen, "on_event", marked),
+        (live_page, "time", SimpleNamespace(monotonic=lambda: float(len(marks)))),
     ):
         patch.object(owner, name, new).start()  # fails where no such name is used any more
 
@@ -326,6 +334,12 @@ def overheads(records: Sequence[Record], clock: str = "cpu") -> list[float]:
     return [100 * overhead(record[clock]) / record["trials"] for record in records]
 
 
+def share(records: Sequence[Record], trial_seconds: float) -> float:
+    """The overhead in percent of a run whose trials take so long. A page is written after the same time."""
+    seconds = median(overheads(records)) + per_hundred(records, PAGES) * (trial_seconds - 1)
+    return 100 * seconds / (100 * trial_seconds + seconds)
+
+
 def spread(values: Sequence[float]) -> str:
     """The median, with the range of several values."""
     return f"{median(values):.1f}" + (f" [{min(values):.1f}, {max(values):.1f}]" if len(values) > 1 else "")
@@ -344,12 +358,8 @@ def parts_table(groups: dict[str, list[Record]]) -> str:
         [f"**overhead, {name}**", *(spread(overheads(some, clock)) for some in groups.values())]
         for name, clock in CLOCKS
     ]
-    medians = [median(overheads(some)) for some in groups.values()]
     shares = [
-        [
-            f"share of a run of 100 trials of {each} s",
-            *(f"{seconds / (each + seconds / 100):.1f} %" for seconds in medians),
-        ]
+        [f"share of a run of 100 trials of {each} s", *(f"{share(some, each):.1f} %" for some in groups.values())]
         for each in TRIAL_SECONDS
     ]
     return table(["CPU seconds per 100 trials", *groups], [*first, *sums, *shares, *rows[len(first) :]])
@@ -423,6 +433,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.inside is not None:
         print(json.dumps(measure(cases[0], options.inside, options.profile)))
         return 0
+    compileall.compile_dir(ROOT / "mdm_tune", quiet=2)
     kept = options.record is not None and options.record.exists()
     known: dict[str, list[Record]] = json.loads(options.record.read_text("utf-8")) if kept else {}
     groups = {case.name: known.get(case.name, []) for case in cases}

@@ -123,14 +123,16 @@ def _proposal_seconds(run: Run, outlook: BudgetOutlook) -> float:
     # Values of trials are like a smooth valley with noise.
     known = [(Beta(a, b), math.hypot(math.log(a) + 0.3, math.log(b)) + 0.01 * rng.normal()) for a, b in points]
 
-    def next_proposal() -> object:
-        return space.propose(middle, known, (), direction, exact=priced)
+    together = 1 if priced else search.together
 
-    # The first proposal also loads the libraries.
-    first, later = _seconds(next_proposal), min(_seconds(next_proposal), _seconds(next_proposal))
-    seconds = first + later * (trials - fixed - 1)
+    def next_batch() -> object:
+        return space.propose(range(middle, middle + together), known, (), direction, exact=priced)
+
+    # The first proposals also load the libraries.
+    first, later = _seconds(next_batch), min(_seconds(next_batch), _seconds(next_batch))
+    seconds = first + later * max(0.0, (trials - fixed) / together - 1)
     if search.auto_stop and not priced and trials > SETTLING:
-        looks = (trials - SETTLING) // search.together
+        looks = (trials - SETTLING) // together
         seconds += looks * _seconds(lambda: space.possible_gain(known, direction))
     return seconds
 

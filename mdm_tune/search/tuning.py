@@ -176,10 +176,9 @@ class TrialRunner:
         Yields:
             The batch, once it is proposed; then its new trials.
         """
-        proposed: dict[int, Policy] = {}
-        for number in batch:
-            trial = finished.get(number)
-            proposed[number] = trial.policy if trial else self.propose(number, before, [*proposed.values()])
+        proposed: dict[int, Policy] = {number: finished[number].policy for number in batch if number in finished}
+        if len(proposed) < len(batch):
+            proposed = self.propose(batch, before) | proposed
         self.proposal_seconds = max(self.proposal_seconds, time.monotonic() - began)
         given = batch.stop <= len(self.points) or finished.keys() >= {*batch}
         yield TrialsProposed(first=batch.start, count=len(batch), trials=self.most, given=given)
@@ -256,18 +255,21 @@ class TrialRunner:
             return Ended.of(Ending.ROWS, rows=self.search.rows)
         return None
 
-    def propose(self, number: int, before: Sequence[Trial], earlier: Sequence[Policy]) -> Policy:
-        """The policy of a new trial.
+    def propose(self, batch: range, before: Sequence[Trial]) -> dict[int, Policy]:
+        """The policies of new trials by their numbers.
 
         Args:
-            number: The trial's number.
+            batch: The numbers of the trials.
             before: The trials of earlier batches.
-            earlier: Proposals of the same batch.
         """
-        if number < len(self.points):
-            return self.points[number]
-        known = [(trial.policy, trial.value) for trial in before if trial.unreachable is None]
-        return self.space.propose(number, known, earlier, self.evaluator.metric.direction, exact=self.priced)
+        policies = {number: self.points[number] for number in batch if number < len(self.points)}
+        numbers = range(batch.start + len(policies), batch.stop)
+        if numbers:
+            known = [(trial.policy, trial.value) for trial in before if trial.unreachable is None]
+            running, direction = [*policies.values()], self.evaluator.metric.direction
+            found = self.space.propose(numbers, known, running, direction, exact=self.priced)
+            policies |= zip(numbers, found, strict=True)
+        return policies
 
     def _score(
         self, prepared: Prepared, before: Sequence[Trial], looks: dict[int, dict[int, float]], began: float

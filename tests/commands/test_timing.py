@@ -26,9 +26,9 @@ def config(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("changes", "seconds"),
     [
-        ({"trials": 20}, 20 + 14 + 1),  # records, proposals behind the six given points, and the points
+        ({"trials": 20}, 20 + 14 / 4 + 1),  # records, batches of proposals behind the six given points, and the points
         ({"trials": 20, "strategy": "qmc"}, 20 + 1),
-        ({"trials": 20, "strategy": "tpe", "auto_stop": True, "together": 2}, 20 + 14 + 1 + 5),
+        ({"trials": 20, "strategy": "tpe", "auto_stop": True, "together": 2}, 20 + 14 / 2 + 1 + 5),
     ],
 )
 def test_proposals_and_records_are_timed_for_each_trial(

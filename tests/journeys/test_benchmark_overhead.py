@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))  # the scripts im
 
 import benchmark_overhead
 import part_clock
-from benchmark_overhead import DENOISER, LOOP, METRIC, PARTS, TINY, growth, overhead
+from benchmark_overhead import DENOISER, LOOP, METRIC, PAGES, PARTS, TINY, growth, overhead, share
 from part_clock import REST, PartClock
 
 
@@ -112,3 +112,10 @@ def test_growth_is_the_overhead_of_a_trial_in_four_parts_of_the_first_budget() -
     assert growth({"marks": marks}) == pytest.approx([1e3 * pair for pair in (1 + 3, 3 + 4, 4 + 6, 6 + 8)])
     parts = {DENOISER: 1.0, METRIC: 2.0, LOOP: 4.0, REST: 8.0, "proposals": 16.0}
     assert overhead(parts) == 24.0
+
+
+def test_the_page_is_written_more_often_where_trials_take_longer() -> None:
+    """Of 50 trials: 4 s of overhead, of which 1 s are pages."""
+    record = {"trials": 50, "cpu": {DENOISER: 7.0, REST: 3.0, PAGES: 1.0}}
+    assert share([record], 1) == pytest.approx(100 * 8 / (100 + 8))
+    assert share([record], 10) == pytest.approx(100 * (6 + 20) / (1000 + 6 + 20))

@@ -211,8 +211,8 @@ def test_a_proposal_is_a_function_of_seed_number_and_trials(kind: PolicyKind) ->
     known = [(plan.at(0.5), float(place)) for place, plan in enumerate(given)]
     if not space.ranges:
         return
-    first = space.propose(9, known, [], "minimize", exact=False)
-    assert first == space.propose(9, known, [], "minimize", exact=False)
+    (first,) = proposed = space.propose(range(9, 10), known, [], "minimize", exact=False)
+    assert proposed == space.propose(range(9, 10), known, [], "minimize", exact=False)
     point = space.point(first)
     assert all(low <= point[name] <= high for name, (low, high) in space.ranges.items())
     assert space.policy_at(point) == first
@@ -220,7 +220,8 @@ def test_a_proposal_is_a_function_of_seed_number_and_trials(kind: PolicyKind) ->
     trials.append(SimpleNamespace(policy=given[0].at(0.9), value=np.inf, unreachable="cannot make 8 calls"))
     metric = SimpleNamespace(direction="minimize")
     runner: Any = SimpleNamespace(points=(), space=space, priced=False, evaluator=SimpleNamespace(metric=metric))
-    assert TrialRunner.propose(runner, 9, trials, []) == first  # a plan that cannot reach the budget teaches nothing
+    # A plan that cannot reach the budget teaches nothing.
+    assert TrialRunner.propose(runner, range(9, 10), trials) == {9: first}
 
 
 def test_policies_that_cannot_be_run_are_refused_before_anything_is_paid_for() -> None:

@@ -199,21 +199,21 @@ def test_a_trial_reports_each_look_that_it_survives() -> None:
 
 @pytest.mark.parametrize("together", [1, 4])
 def test_a_sampler_knows_what_else_is_in_its_batch(monkeypatch: pytest.MonkeyPatch, together: int) -> None:
-    running: dict[int, list[Beta]] = {}
+    running: dict[range, list[Beta]] = {}
 
     propose = proposals.BetaSpace.propose
 
-    def spy(space: proposals.BetaSpace, number: int, known: Any, runs: Any, *rest: Any, **more: Any) -> Any:
-        running[number] = list(runs)
-        return propose(space, number, known, runs, *rest, **more)
+    def spy(space: proposals.BetaSpace, numbers: range, known: Any, runs: Any, *rest: Any, **more: Any) -> Any:
+        running[numbers] = list(runs)
+        return propose(space, numbers, known, runs, *rest, **more)
 
     monkeypatch.setattr(proposals.BetaSpace, "propose", spy)
     found, _ = tuned(Given.by(noise), changed(SETTINGS, trials=14, together=together))
     proposed = [trial.policy for trial in found.trials]
     firsts = [0, *range(1, 14, together)]
-    for number, others in running.items():
-        assert others == proposed[max(first for first in firsts if first <= number) : number]
-    assert set(running) == set(range(6, 14))
+    for numbers, others in running.items():
+        assert others == proposed[max(first for first in firsts if first <= numbers.start) : numbers.start]
+    assert [number for numbers in running for number in numbers] == [*range(6, 14)]
 
 
 def test_batches_are_run_in_their_order_and_written_when_their_scores_are_there(
