@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import PurePath
 
 from mdm_tune.core.errors import InputError
+from mdm_tune.core.numerals import shortest
 from mdm_tune.pages.chart_frame import KINDS, Role
 from mdm_tune.schedules.adaptive_names import parse_adaptive
 from mdm_tune.schedules.labels import Label
@@ -106,7 +107,7 @@ def without_value(label: str) -> str:
         plan = parse_adaptive(parsed.name)
     if plan is None:
         return label
-    own = plan.schedule if plan.schedule is not None else None if plan.kl is None else f"{plan.kl:g}"
+    own = plan.schedule if plan.schedule is not None else None if plan.kl is None else shortest(plan.kl)
     return str(Label(plan.kind if own is None else f"{plan.kind}:{own}", parsed.blocks))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mdm_tune.core.messages import quantity
+from mdm_tune.core.numerals import shortest
 from mdm_tune.pages.names import and_listed, short_name
 from mdm_tune.pages.run_steps import named_counts
 from mdm_tune.pages.run_views import BudgetView, RunView, State
@@ -79,9 +80,12 @@ def _held(budget: BudgetView) -> str:
     return "counts" if budget.counts else "alphas" if budget.alphas else budget.kind
 
 
-def _generate(policy: str, steps: int) -> str:
-    """A call that follows an adaptive plan."""
-    return f"mdm_tune.generate(model, tokenizer, prompts, schedule={policy!r}, steps={steps})"
+def _following(view: RunView, policy: str, steps: int) -> str:
+    """A call or a command that follows an adaptive plan with the run's model."""
+    if view.about.of_transformers:
+        return f"mdm_tune.generate(model, tokenizer, prompts, schedule={policy!r}, steps={steps})"
+    words = ["mdm-tune", "sample", f"{view.path}/config.yaml", "--schedule", policy, "--steps", str(steps)]
+    return shlex.join([*words, *view.about.flags])
 
 
 def _of_budget(view: RunView, budget: BudgetView) -> Iterator[Paste]:
@@ -97,17 +101,17 @@ def _of_budget(view: RunView, budget: BudgetView) -> Iterator[Paste]:
     equal = budget.equal_beside
     if equal is not None and equal.policy is not None:
         title = f"{at}: {short_name(equal.policy)}, better than linear at no more calls"
-        yield Paste(f"equal-{budget.steps}", title, _generate(equal.policy, budget.steps))
+        yield Paste(f"equal-{budget.steps}", title, _following(view, equal.policy, budget.steps))
     which = f"{budget.name}, {'tuned' if budget.rejected is None else 'returned'}: {budget.verdict.value}"
     which += f", with a worse value than {short_name(rival.label)}" if ahead and rival is not None else ""
     title, place = f"{at}{blocks}: {which}", f"counts-{budget.steps}"
     if budget.counts is not None:
         yield Paste(place, title, f"counts = {[*budget.counts]}  # tokens to reveal at each step")
     elif budget.alphas is not None:
-        text = f"alphas = [{', '.join(f'{alpha:.6g}' for alpha in budget.alphas)}]  # for ancestral reveal"
+        text = f"alphas = [{', '.join(map(shortest, budget.alphas))}]  # for ancestral reveal"
         yield Paste(place, title, text)
     elif budget.policy:
-        yield Paste(place, title, _generate(budget.policy, budget.steps))
+        yield Paste(place, title, _following(view, budget.policy, budget.steps))
     else:
         lines = [f"# {budget.kind}", *(f"# {name} = {value!r}" for name, value in budget.values.items())]
         yield Paste(place, f"{title}, a policy without fixed counts", "\n".join(lines))

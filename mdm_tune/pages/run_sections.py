@@ -155,7 +155,8 @@ def _about_pasting(view: RunView) -> Iterator[str]:
     if any(budget.counts for budget in view.budgets):
         yield "Counts say how many tokens each step reveals. Paste them into the loop of your sampler."
     if any(budget.policy for budget in view.budgets):
-        yield "A policy decides at each step how many tokens to reveal; mdm_tune.generate follows it."
+        how = "mdm_tune.generate follows it" if view.about.of_transformers else "mdm-tune sample follows it"
+        yield f"A policy decides at each step how many tokens to reveal; {how}."
     tokens = f"sequences of {view.about.length} tokens" if view.about.length else "sequences of this length"
     sampler = f", sampled with {view.about.sampler}" if view.about.sampler else ""
     other = "" if all(budget.policy for budget in view.budgets) else " For other lengths use load_schedule."

@@ -97,6 +97,11 @@ class About:
     flags: tuple[str, ...] = ()
 
     @property
+    def of_transformers(self) -> bool:
+        """Whether the model is one of transformers, as ``mdm_tune.generate`` takes it."""
+        return bool((self.config.get("model") or {}).get("type") == "huggingface")
+
+    @property
     def sign(self) -> int:
         """The factor that makes larger values better."""
         return 1 if self.maximize else -1

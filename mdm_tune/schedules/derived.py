@@ -190,7 +190,8 @@ def derived_of_file(
     if budget.policy is not None:
         raise InputError(
             f"the budget of {quantity(steps, 'step')} holds the adaptive plan {cut(budget.policy.name)}, which has no "
-            "counts in advance; give the file or this name to mdm_tune.generate, mdm-tune sample or mdm-tune export"
+            "counts in advance; give the file or this name to mdm-tune sample or export, or with transformers to "
+            "mdm_tune.generate"
         )
     length = length or file.length
     one_block = budget.block_length in (None, file.length)

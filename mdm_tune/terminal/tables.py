@@ -258,7 +258,10 @@ def outlook_lines(outlooks: Sequence[OutlookRecord]) -> list[str]:
 def paste(steps: int, plan: PlanRecord) -> str:
     """A line of Python with the counts, the alphas for ancestral reveal, or the name of a policy, to paste."""
     if plan.policy is not None:
-        return f"schedule = {plan.policy!r}  # about {quantity(steps, 'denoiser call')}, for mdm_tune.generate"
+        calls = quantity(steps, "denoiser call")
+        return (
+            f"schedule = {plan.policy!r}  # about {calls}, for mdm-tune sample or, with transformers, mdm_tune.generate"
+        )
     if plan.counts is None:
         alphas = ", ".join(map(shortest, plan.alphas or ()))
         return f"alphas = [{alphas}]  # {quantity(steps, 'step')}, ancestral reveal"

@@ -52,7 +52,7 @@ def test_each_kind_of_policy_has_a_row_and_a_point_at_the_calls_that_it_made() -
     assert (
         "At no more calls than linear (2 % tolerated): Beta(0.5, 0.75) with 4 calls, +0.030 [0.018, 0.042]" in page.text
     )
-    assert 'href="#equal-4">Call to paste' in run_page(view)
+    assert 'href="#equal-4">Command to paste' in run_page(view)
     assert "every token whose confidence is at least the number" in page.text and "changed by" not in page.text
     assert "4 steps: Beta(0.5, 0.75), better than linear at no more calls" in page.text
     assert "--to sglang --steps 4" in page.text or "--to json --steps 4" in page.text
@@ -86,8 +86,21 @@ def test_a_winner_that_is_another_policy_has_a_sound_page(schedule: dict[str, An
     assert "at 3.4;" in figures_of(view)["quality"].description  # at the calls that were made
     assert "mdm_tune.generate" not in page.text
     named = {**changes, "policy": "threshold:0.875"}
-    page = read_page(checked(made(two_budgets() | {"budgets": [{**BUDGET, **named}]})))
-    assert "mdm_tune.generate(model, tokenizer, prompts, schedule='threshold:0.875', steps=4)" in page.text
+    record = two_budgets() | {"budgets": [{**BUDGET, **named}]}
+    for kind, following in (
+        ("huggingface", "mdm_tune.generate(model, tokenizer, prompts, schedule='threshold:0.875', steps=4)"),
+        ("transformer", "mdm-tune sample runs/text/config.yaml --schedule threshold:0.875 --steps 4"),
+    ):
+        config = {"model": {"type": kind}}
+        identity = {"config": config, "fingerprints": {}, "versions": {}, "flags": []}
+        description = {"metric": "spelling", "label": "spelling", "direction": "maximize", "exact": False, "length": 8}
+        view = made(record | {"description": {**description, "sampler": "", **identity}})
+        text = read_page(checked(view)).text
+        assert following in text
+        assert ("mdm_tune.generate" in text, "mdm-tune sample follows it" in text) == (
+            kind == "huggingface",
+            kind != "huggingface",
+        )
 
 
 def test_the_map_says_that_an_adaptive_winner_is_not_on_it_and_what_few_trials_know() -> None:

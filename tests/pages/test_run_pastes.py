@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import shlex
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from mdm_tune.pages.run_pastes import pastes_of
 from tests.pages.test_run_page import made
 from tests.support.search_results import BUDGET, two_budgets
 
-ALPHAS = {"counts": None, "alphas": [0.0, 0.2, 0.7, 1.0], "block_length": None}
+ALPHAS = {"counts": None, "alphas": [0.0, 0.123456789, 0.7, 1.0], "block_length": None}
 PLAN = {"schedule": {"type": "threshold", "policy": "threshold:0.875"}, "policy": "threshold:0.875", "counts": None}
 
 
@@ -24,7 +25,7 @@ def texts(*changes: dict[str, Any]) -> dict[str, str]:
 @pytest.mark.parametrize("changes", [[{}, {}, {}], [ALPHAS, ALPHAS], [PLAN, PLAN], [{}, PLAN, ALPHAS]])
 def test_code_to_copy_has_no_unused_variable_and_nothing_twice(changes: list[dict[str, Any]]) -> None:
     found = texts(*changes)
-    code = [text for name, text in found.items() if name != "export"]
+    code = [text for text in found.values() if not text.startswith("mdm-tune ")]
     whole = [*ast.walk(ast.parse("\n".join(code)))]
     names = [node for node in whole if isinstance(node, ast.Name)]
     assigned = {node.id for node in names if isinstance(node.ctx, ast.Store)}
@@ -43,3 +44,10 @@ def test_exports_are_of_the_budget_with_the_largest_gain_and_of_each_kind_that_i
     budgets = [{**BUDGET, "steps": steps, "nfe": steps} for steps in (4, 8, 16)]
     (title,) = (each.title for each in pastes_of(made(two_budgets() | {"budgets": budgets})) if each.id == "export")
     assert title == "The tuned one for another sampler; also with --steps 8 and 16"
+
+
+def test_values_to_copy_are_whole() -> None:
+    assert texts(ALPHAS)["counts-4"].startswith("alphas = [0, 0.123456789, 0.7, 1]")
+    quota = "quota:beta:0.9,0.3#8@0.99999886"
+    command = texts({**PLAN, "policy": quota})["counts-4"]
+    assert shlex.split(command)[3:] == ["--schedule", quota, "--steps", "4"]

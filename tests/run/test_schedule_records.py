@@ -71,5 +71,6 @@ def test_a_winner_that_is_an_adaptive_plan_is_written_as_a_policy(tmp_path: Path
     result = SearchResult.of(run_of(bench), folder, budgets, None)
     assert [budget.plan.policy for budget in result.budgets] == [None, *(plan.name for plan in plans)]
     assert SearchResult.from_json(result.to_json()) == result
-    line = "schedule = 'threshold:0.873'  # about 16 denoiser calls, for mdm_tune.generate"
+    follows = "for mdm-tune sample or, with transformers, mdm_tune.generate"
+    line = f"schedule = 'threshold:0.873'  # about 16 denoiser calls, {follows}"
     assert paste(16, result.budgets[1].plan) == line
