@@ -191,7 +191,7 @@ def _about_other_winners(view: RunView) -> Iterator[str]:
             f"At {and_listed(steps)} steps the winner is "
             "an adaptive policy, which has no place here: the map is of schedules with fixed counts only. The best "
             "trial has the best value on the examples of the trials. The counts in the table of kinds were chosen on "
-            "other examples, so they may be another schedule."
+            "other examples, also among hand-made schedules, so they may be another schedule."
         )
 
 

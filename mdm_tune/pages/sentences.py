@@ -294,11 +294,19 @@ def _of_the_headline(view: RunView) -> Iterator[Finding]:
         fixed = next((each for each in best.policies if each.kind == "counts" and each.gain is not None), None)
         text = "Winners that adapt to the model's confidence are compared with linear, which has fixed counts. "
         if fixed is not None and fixed.gain is not None:
-            what = "gain" if fixed.gain.value >= 0 else "have a gain below zero,"
-            text += f"At {quantity(best.steps, 'step')} the best fixed counts {what} {fixed.gain.text}. "
+            text += _of_counts(fixed.policy or "counts", fixed.gain, best.steps)
         if not any(role_of(row.label) == "adaptive" for row in view.rows):
             text += "No policy without tuning, such as threshold:0.9, was measured, so the part of tuning is not known."
         yield Finding("note", text.strip())
+
+
+def _of_counts(policy: str, gain: GainView, steps: int) -> str:
+    """What fixed counts gain, by those that a search over counts alone returns."""
+    at = f"At {quantity(steps, 'step')}"
+    if policy == "linear":
+        return f"{at} a search over fixed counts alone returns linear too. "
+    what = "gain" if gain.value >= 0 else "have a gain below zero,"
+    return f"{at} the best fixed counts, {short_name(policy)}, {what} {gain.text}. "
 
 
 def _better_baselines(view: RunView) -> Iterator[Finding]:

@@ -117,7 +117,8 @@ class PolicyOutcome:
 
     Attributes:
         kind: The kind.
-        best: The best on the choose split of the trials of this kind that were scored there; None if there is none.
+        best: The best of this kind, see ``Lineup.best_of_kinds``; None if there is none. Linear stands in for counts
+            that the report split shows to be worse.
         trials: Finished trials of this kind.
         why: Why there is none; None if there is one.
     """
@@ -153,6 +154,6 @@ def outcomes_of_kinds(
         reasons = dict.fromkeys(trial.unreachable for trial in trials if trial.unreachable is not None)
         why = "; ".join(reasons) or "no trial was scored on all tune examples"
         same = any(not trial.dropped for trial in trials)
-        why = "its best trials have the counts of a baseline" if same else why
+        why = "all trials have the same value, so that none was compared" if same else why
         outcomes.append(PolicyOutcome(kind=kind, best=None, trials=len(trials), why=why))
     return tuple(outcomes)

@@ -14,7 +14,7 @@ from mdm_tune.schedules.curves import Linear
 from mdm_tune.schedules.equal_cost import CallRatio, equal_cost
 from mdm_tune.schedules.flat import FlatPart
 from mdm_tune.search.comparing import Comparer, PolicyOutcome, outcomes_of_kinds
-from mdm_tune.search.finalists import Lineup, Study
+from mdm_tune.search.finalists import Candidate, Lineup, Study
 from mdm_tune.search.gains import Diversity, Gain, gain_of, outcome_of
 from mdm_tune.search.outcomes import Ended, Ending, Outcome
 from mdm_tune.search.power import detectable
@@ -22,6 +22,7 @@ from mdm_tune.search.power import detectable
 __all__ = ["Budget", "Loser", "confirm"]
 
 Score = Callable[[Sequence[Setting], Use], list[Scores]]
+Measured = tuple[Candidate, Scores]  # a candidate with its scores on the report split
 
 
 @dataclass(frozen=True)
@@ -176,8 +177,12 @@ def confirm(
     found = score([candidate.setting for candidate in (*named, *best.values(), won)], "report")
     others, scored = found[: len(named)], found[-1]
     pairs = zip(named, others, strict=True)
-    linears = [scores for candidate, scores in pairs if candidate.name == "linear"]  # one per study
-    winner, place = _returned_scores(scored, linears, studies.index(against), direction, claims)
+    linears = [pair for pair in pairs if pair[0].name == "linear"]  # one per study
+    first = studies.index(against)
+    kinds = {kind: (best[kind], scores) for kind, scores in zip(best, found[len(named) : -1], strict=True)}
+    if "counts" in kinds:  # linear stands in for what is worse, as for the winner
+        kinds["counts"], _ = _returned(kinds["counts"], linears, first, direction, claims)
+    (_, winner), place = _returned((won, scored), linears, first, direction, claims)
     against = studies[place]
     names = [candidate.name if candidate.study is against else candidate.setting.label for candidate in named]
     reported = dict(zip(names, others, strict=True))
@@ -187,7 +192,6 @@ def confirm(
     )
     lost = winner is not scored
     returned = Linear() if lost else won.policy
-    kinds = {kind: (best[kind], scores) for kind, scores in zip(best, found[len(named) : -1], strict=True)}
     trials = [trial for study in studies for trial in study.trials]
     tuning = sum((trial.cost for trial in trials), Cost())
     return Budget(
@@ -196,7 +200,7 @@ def confirm(
         winner=winner,
         baselines=reported,
         gain=comparer.gain(winner),
-        gain_over_first=None if against is studies[0] else gain_of(winner, linears[0], direction, claims),
+        gain_over_first=None if against is studies[0] else gain_of(winner, linears[0][1], direction, claims),
         claims=claims,
         diversity=comparer.diversity(winner),
         reference=None if reference is None else reference.setting,
@@ -232,28 +236,28 @@ def _alike(winner: Setting, policy: Policy, studies: Sequence[Study]) -> tuple[s
     return tuple(sorted(names))
 
 
-def _returned_scores(
-    winner: Scores, linears: Sequence[Scores], best: int, direction: Direction, claims: int
-) -> tuple[Scores, int]:
-    """The scores that a search returns: the winner's, or linear's if the winner is shown to be worse.
+def _returned(
+    chosen: Measured, linears: Sequence[Measured], best: int, direction: Direction, claims: int
+) -> tuple[Measured, int]:
+    """What a search returns: the chosen policy, or linear if that policy is shown to be worse.
 
-    The winner must not be worse than linear in the first block length either, which is the choice without a search.
+    The policy must not be worse than linear in the first block length either, which is the choice without a search.
 
     Args:
-        winner: The winner's scores.
-        linears: The scores of linear in each block length.
-        best: The place of the linear that the winner is compared with.
+        chosen: The policy that was chosen, with its scores.
+        linears: Linear in each block length.
+        best: The place of the linear that the policy is compared with.
         direction: The metric's direction.
-        claims: Budgets of the search.
+        claims: Budgets of the search times kinds of policy.
 
     Returns:
-        The scores, and the place of the linear that they are compared with.
+        The policy with its scores, and the place of the linear that they are compared with.
     """
-    if gain_of(winner, linears[best], direction, claims).loss:
-        winner = linears[best]
-    if best and gain_of(winner, linears[0], direction, claims).loss:
+    if gain_of(chosen[1], linears[best][1], direction, claims).loss:
+        chosen = linears[best]
+    if best and gain_of(chosen[1], linears[0][1], direction, claims).loss:
         return linears[0], 0
-    return winner, best
+    return chosen, best
 
 
 def _ended(studies: Sequence[Study]) -> Ended | None:

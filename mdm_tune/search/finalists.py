@@ -166,13 +166,14 @@ class Lineup:
             candidate.study.choose(candidate.setting) for candidate in compared if candidate.study.choose is not None
         ]
 
-    def winner(self, chosen: Sequence[Scores]) -> Candidate:
+    def winner(self, chosen: Sequence[Scores], kind: PolicyKind | None = None) -> Candidate:
         """The best baseline or the best finalist, whichever is better on the choose split.
 
         Args:
             chosen: The result of ``scores_on_choose``.
+            kind: Only finalists of this kind of policy; None for all.
         """
-        best = self._best_finalist(chosen)
+        best = self._best_finalist(chosen, kind)
         if not chosen or best is None:
             return self.best_baseline(chosen)
         places = [*range(len(self.named)), best]
@@ -193,15 +194,21 @@ class Lineup:
     def best_of_kinds(self, chosen: Sequence[Scores]) -> dict[PolicyKind, Candidate]:
         """The best candidate of each kind of policy that has one; {} if one kind was tried.
 
+        That of ``counts`` is the winner among its own finalists and the baselines, which have fixed counts too: what a
+        search over counts alone chooses.
+
         Args:
             chosen: The result of ``scores_on_choose``.
         """
         if len(self.kinds) == 1:
             return {}
-        places = {kind: self._best_finalist(chosen, kind) for kind in self.kinds}
-        best = {kind: self.candidates[place] for kind, place in places.items() if place is not None}
-        if "counts" in self.kinds and "counts" not in best:  # no trial has counts of its own
-            best["counts"] = self.best_baseline(chosen)
+        best = dict[PolicyKind, Candidate]()
+        for kind in self.kinds:
+            place = self._best_finalist(chosen, kind)
+            if kind == "counts":
+                best[kind] = self.winner(chosen, kind)
+            elif place is not None:
+                best[kind] = self.candidates[place]
         return best
 
     def _best_finalist(self, chosen: Sequence[Scores], kind: PolicyKind | None = None) -> int | None:

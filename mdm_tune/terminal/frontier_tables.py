@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from mdm_tune.core.messages import quantity
@@ -23,7 +23,7 @@ def frontier_table(frontier: PolicyFrontierRecord | None) -> Grid | None:
     headings = ("schedule", "calls", "tokens per call", *(["tokens per second"] if speed else []), "value", within)
     title = f"frontier; {within} of one token per step: {_level(frontier)}; * no point is cheaper and as good"
     table = Grid(title, headings, ("schedule", within))
-    points = [frontier.reference, *frontier.points]
+    points = [frontier.reference, *_each_once(frontier.points)]
     short = short_names([point.schedule for point in points])
     for point in sorted(points, key=lambda point: -point.calls.nfe):
         named = short[point.schedule] if point is not frontier.reference else "one token per step"
@@ -38,6 +38,16 @@ def frontier_table(frontier: PolicyFrontierRecord | None) -> Grid | None:
             style="dim" if point is frontier.reference else "",
         )
     return table
+
+
+def _each_once(points: Sequence[PointRecord]) -> list[PointRecord]:
+    """The points; of a tuned policy that is a hand-made schedule, the one that more is shown of."""
+    found: dict[tuple[str, int], PointRecord] = {}
+    for point in points:
+        place = (point.schedule, point.steps)
+        if place not in found or (point.no_worse and not found[place].no_worse):
+            found[place] = point
+    return [*found.values()]
 
 
 def policies_table(frontier: PolicyFrontierRecord | None) -> Grid | None:

@@ -26,6 +26,7 @@ def kinds_table(budget: BudgetRecord) -> Grid | None:
             table.row(record.kind, "none", "", "")
         else:
             name, value = short[record.policy], record.value.text.split(" ")[0]
+            name = f"counts: {name}" if record.kind == "counts" else name
             table.row(name, value, record.calls.text, record.gain_over_linear.corrected_text)
     return table
 

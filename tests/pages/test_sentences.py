@@ -244,7 +244,12 @@ def test_gains_of_adaptive_policies_are_not_called_those_of_schedules() -> None:
     assert headline(two).startswith("The tuned policies are better than linear at both budgets")
     pair = {**two_budgets()["frontier"]["headline"], "steps": 4}
     assert findings(view(adaptive, pair=pair))[0].text.startswith("At 4 steps the tuned policy is no worse than linear")
-    assert "the best fixed counts gain 0.030 [0.018, 0.042]. No policy without tuning" in findings(one)[0].text
+    said = "the best fixed counts, Beta(0.5, 0.7), gain 0.030 [0.018, 0.042]. No policy without tuning"
+    assert said in findings(one)[0].text
+    sine = view({**adaptive, "policies": [kind("counts", "sine")]})
+    assert "At 4 steps the best fixed counts, sine, gain 0.030 [0.018, 0.042]." in findings(sine)[0].text
+    same = view({**adaptive, "policies": [kind("counts", "linear")]})
+    assert "At 4 steps a search over fixed counts alone returns linear too. No" in findings(same)[0].text
 
 
 def test_the_cheapest_policy_comes_first_and_begins_with_a_capital_letter() -> None:

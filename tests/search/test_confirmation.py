@@ -330,6 +330,33 @@ def test_the_best_of_each_kind_of_policy_is_compared_in_diversity() -> None:
     assert threshold.flags == budget.flags == ("less-diverse-than-data:token_entropy",)
 
 
+@pytest.mark.parametrize(
+    ("values", "best"),
+    [
+        ({"linear": 3.0, "squared-sine": 2.0, A.name: 2.5, B.name: 2.6}, SquaredSine()),  # hand-made, and best
+        ({"linear": 3.0, "squared-sine": 2.8, A.name: 2.5, B.name: 2.6}, A),
+        ({"linear": 3.0, "squared-sine": 2.8, A.name: 2.5, f"choose {A.name}": 2.9, B.name: 2.9}, SquaredSine()),
+        ({"linear": 2.0, "squared-sine": 2.8, A.name: 2.5, B.name: 2.6}, Linear()),
+        ({"linear": 2.4, "squared-sine": 2.8, A.name: 2.5, f"choose {A.name}": 2.0, B.name: 2.6}, Linear()),  # worse
+    ],
+)
+def test_counts_are_represented_by_what_a_search_over_counts_alone_returns(
+    values: dict[str, float], best: Policy
+) -> None:
+    bench = Bench({**values, T.name: 1.0})
+    trials = [bench.trial(0, A, 0.2), bench.trial(1, B, 2.9)]
+    alone = bench.confirm(trials, finalists=1)
+    studies = [
+        Study(cast(Evaluator, bench), trials, BASELINES),
+        Study(cast(Evaluator, bench), [bench.trial(0, T, 0.1)], {}, kind="threshold"),
+    ]
+    budget = confirm(studies, 8, 2, bench.score)
+    counts = budget.policies[0].best
+    assert budget.policy == T and counts is not None and counts.policy == alone.policy == best
+    assert counts.scores.setting.label == best.name and counts.gain.value == alone.gain.value
+    assert counts.scores.estimate == alone.winner.estimate
+
+
 def budgets_of(values: dict[int, tuple[float, float]], *, exact: bool = False) -> list[Budget]:
     """Budgets by steps, from the values of linear and of the winner."""
     found = []

@@ -47,5 +47,13 @@ def test_samples_that_are_less_diverse_are_said_beside_the_claim() -> None:
     assert max(map(len, shown(found).split("\n"))) <= 80
 
 
+def test_a_tuned_policy_that_is_a_hand_made_schedule_has_one_row_with_what_is_shown_of_it() -> None:
+    found = record(POINTS)
+    (linear,) = [point for point in found.points if (point.schedule, point.steps) == ("linear", 8)]
+    again = replace(found, points=(*found.points, replace(linear, policy="tuned counts", no_worse=True)))
+    rows = [" ".join(line.split()) for line in shown(again).split("\n")]
+    assert [row.split()[-1] for row in rows if row.startswith("linear 8 4 ")] == ["yes"]
+
+
 def test_without_a_frontier_nothing_is_shown() -> None:
     assert frontier_table(None) is None and policies_table(None) is None and [*frontier_lines(None)] == []

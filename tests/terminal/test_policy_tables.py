@@ -17,7 +17,7 @@ def test_the_table_has_a_row_for_each_kind_and_says_what_is_missing() -> None:
     budget = cast(BudgetRecord, SimpleNamespace(policies=records))
     table: Any = kinds_table(budget)
     cells = [list(column.cells) for column in table.columns]
-    assert cells[0] == ["beta:2,0.5", "threshold:0.9", "klass"] and cells[1][2] == "none"
+    assert cells[0] == ["counts: beta:2,0.5", "threshold:0.9", "klass"] and cells[1][2] == "none"
     assert cells[2][:2] == ["8", "8.4"] and cells[3][0].startswith("0.9995")
     assert policy_notes(budget) == [
         "threshold made 1.05 times linear's calls: a gain of it is no gain at equal cost",
