@@ -147,6 +147,22 @@ def check_sampler(evaluator: Evaluator, plan: AdaptiveName) -> None:
             f"{plan.name} decides how many positions each step reveals, and so does ancestral (bernoulli) reveal; set "
             "sampler.reveal to fixed"
         )
+    drawing = evaluator.sampler.drawing
+    if drawing.order == "random":
+        raise InputError(
+            f"{plan.name} reveals what the predictions are sure of, which has no meaning in random order; set "
+            "sampler.order to confidence"
+        )
+    if drawing.order == "entropy" and plan.kind != "entropy-bound":
+        raise InputError(
+            f"{plan.name} compares probabilities with a threshold, got sampler.order 'entropy'; set it to confidence, "
+            "top-probability or margin"
+        )
+    if drawing.confidence_temperature:
+        raise InputError(
+            f"{plan.name} reveals by confidence alone: sampler.confidence_temperature must be 0, got "
+            f"{drawing.confidence_temperature:g}; leave it out"
+        )
 
 
 def base_setting(plan: AdaptiveName, steps: int, setting_at: Callable[[str, int], Setting]) -> Setting | None:

@@ -37,9 +37,11 @@ def policy_file(folder: Path, length: int, **more: Any) -> str:
 
 def test_a_policy_is_drawn_and_its_calls_are_said(tmp_path: Path) -> None:
     """A sample needs no metric, so that the plan may be used where it cannot be scored."""
-    shown = {}
+    shown, order = {}, ("--set", "sampler.order=confidence", "--set", "sampler.temperature=0")
+    order += ("--set", "objective.metric=path_nll")
+    order += ("--set", "dataset={type: law, tune: 8, choose: 8, report: 8}")
     for name in ("threshold:0.9", policy_file(tmp_path, 32)):
-        given = ("--schedule", name, "--output", str(tmp_path / "run"), "--number", "3")
+        given = ("--schedule", name, "--output", str(tmp_path / "run"), "--number", "3", *order)
         done = call("sample", MARKOV, *given)
         record = json.loads(call("sample", MARKOV, *given, "--json").stdout)
         assert (record["schedule"], record["counts"], record["policy"]) == (name, None, "threshold:0.9")
@@ -49,10 +51,12 @@ def test_a_policy_is_drawn_and_its_calls_are_said(tmp_path: Path) -> None:
         said = " ".join(done.stderr.split())
         assert f"{file}; {record['nfe']:.4g} denoiser calls in the mean" in said
     assert len({*shown.values()}) == 1
-    refused = call("evaluate", MARKOV, "--schedule", name, "--steps", "4", "--output", str(tmp_path / "run"))
-    text = " ".join(refused.stderr.split())
-    assert refused.exit_code == 2 and "threshold:0.9 of " in text and "metric order_kl draws nothing; choose" in text
-    other = call("sample", MARKOV, "--schedule", name, "--steps", "8", "--output", str(tmp_path / "run"))
+    last = ("--schedule", name, "--output", str(tmp_path / "run"))
+    text = " ".join(call("evaluate", MARKOV, *last, *order, "--steps", "4").stderr.split())
+    assert "threshold:0.9 of " in text and "metric path_nll draws nothing; choose" in text
+    refused = call("sample", MARKOV, *last)
+    assert refused.exit_code == 2 and "no meaning in random order; set" in " ".join(refused.stderr.split())
+    other = call("sample", MARKOV, *last, *order, "--steps", "8")
     assert other.exit_code == 2 and "is for 4 steps, got 8; give --steps 4" in " ".join(other.stderr.split())
 
 

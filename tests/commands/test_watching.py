@@ -223,10 +223,7 @@ def test_a_second_schedule_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     config = config_of(tmp_path)
     for beside, message in (
         ("counts:6,6", r"--watch: schedule counts:6,6 is for 2 steps, got 4; give --steps 2, or a curve"),
-        (
-            "threshold:0.9",
-            r"--watch: both schedules must .* the same order, .* got random for linear and confidence for thr",
-        ),
+        ("threshold:0.9", r"threshold:0.9 reveals what .* no meaning in random order; set sampler.order to confidence"),
         ("linaer", "--watch: .*Did you mean linear"),
         (str(tmp_path / "none.yaml"), "--watch: .*none.yaml"),
     ):

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent.parent.parent
 PATH = ROOT / "docs" / "notebooks" / "first_steps.ipynb"
 REMEDY = "python scripts/run_notebook.py docs/notebooks/first_steps.ipynb"
 MOST_BYTES = 300_000
+SAMPLED = ("run-search", "draw", "plan", "run-export")  # cells that print what follows from samples
 NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 missing = [name for name in ("nbclient", "ipykernel", "matplotlib") if importlib.util.find_spec(name) is None]
 if missing:
@@ -42,6 +43,11 @@ def printed(notebook: NotebookNode) -> Iterator[tuple[str, str, str]]:
         for output in cell.get("outputs", ()):
             if output.output_type == "stream":
                 yield cell.id, output.name, output.text
+
+
+def samples_of_linear(notebook: NotebookNode) -> list[str]:
+    """The samples that depend on the model and the processor alone, not on the search."""
+    return [line for cell, _, text in printed(notebook) for line in text.splitlines() if line.startswith("linear | ")]
 
 
 def plots(notebook: NotebookNode) -> list[str]:
@@ -110,9 +116,17 @@ def test_only_the_public_api_is_used(stored: NotebookNode) -> None:
 
 
 def test_the_notebook_runs_and_prints_what_is_stored(stored: NotebookNode) -> None:
-    """In a fresh kernel and an empty folder. A stored output that the code does not print any more is a failure."""
+    """In a fresh kernel and an empty folder. A stored output that the code does not print any more is a failure.
+
+    With another processor the samples differ (docs/search.md), and what follows from them is not compared.
+    """
     fresh = executed(stored)
     assert plots(fresh) == plots(stored)
+    assert len(samples_of_linear(fresh)) == len(samples_of_linear(stored)) == 5
+    other = samples_of_linear(fresh) != samples_of_linear(stored)
     for now, before in zip_longest(printed(fresh), printed(stored), fillvalue=("", "", "")):
         assert now[:2] == before[:2] and now[1] == "stdout", f"{now} instead of {before}: {REMEDY}"
+        if other and now[0] in SAMPLED:
+            assert now[2].strip() and (now[0] != "run-search" or now[2].startswith("8 trials, ")), now
+            continue
         assert close(now[2], before[2]), f"cell {now[0]} prints\n{now[2]}\ninstead of\n{before[2]}\n{REMEDY}"

@@ -18,15 +18,18 @@ from mdm_tune.run.schedule_names import settings_of
 from mdm_tune.schedules.counts import to_counts
 from mdm_tune.schedules.curves import Beta
 from tests.run.test_build import built
+from tests.support.configs import LAW, TEXT, TRANSFORMER, load, whole
 
 
 def at(folder: Path, length: int, **sampler: Any) -> Run:
     """A run on a chain of this length."""
-    config = {
+    config: dict[str, Any] = {
         "model": {"type": "markov", "flip": 0.1, "length": length},
         "sampler": {"steps": [2], **sampler},
         "objective": {"metric": "order_kl"},
     }
+    if sampler.get("order", "random") != "random":
+        config |= {"dataset": LAW, "objective": {"metric": "path_nll"}}
     (folder / "c.yaml").write_text(yaml_text(config), encoding="utf-8")
     return build(load_config(folder / "c.yaml"))
 
@@ -167,7 +170,7 @@ def test_a_policy_of_a_file_goes_to_other_lengths_and_needs_fixed_reveal(tmp_pat
     ]
     name = schedule_file(tmp_path / "run", 8, *entries)
     for length in (8, 16):
-        here = at(tmp_path, length).evaluator
+        here = at(tmp_path, length, order="margin").evaluator
         free, kept, explicit = (next(settings_of(here, [name], [steps])) for steps in (4, 2, 3))
         assert (free.form, free.block_length, free.base, free.counts) == ("threshold", length, None, None)
         assert free.name == name and free.adaptive is not None and free.adaptive.name == "threshold:0.9"
@@ -178,11 +181,24 @@ def test_a_policy_of_a_file_goes_to_other_lengths_and_needs_fixed_reveal(tmp_pat
         (named,) = settings_of(here, ["threshold:0.9"], [4])
         assert named.key == free.key
     with pytest.raises(InputError, match=r"was tuned in blocks of 4 tokens, 8 in all, and they do not divide the 10"):
-        list(settings_of(at(tmp_path, 10).evaluator, [name], [2]))
+        list(settings_of(at(tmp_path, 10, order="margin").evaluator, [name], [2]))
+    for order, needed in (
+        (("random", "random order; set sampler.order to confidence")),
+        ("entropy", "got sampler.order 'entropy'"),
+    ):
+        with pytest.raises(InputError, match=rf"holds an adaptive plan at 4 steps: threshold:0\.9 .*{needed}"):
+            list(settings_of(at(tmp_path, 8, order=order).evaluator, [name], [4]))
+    (bound,) = settings_of(at(tmp_path, 8, order="entropy").evaluator, ["entropy-bound:0.5"], [4])
+    assert bound.adaptive is not None
+    sampler = {"steps": [4], "order": "confidence", "confidence_temperature": 0.5}
+    sections = whole(model=TRANSFORMER, dataset=TEXT, objective={"metric": "spelling"}, sampler=sampler)
+    heated = build(load(tmp_path, sections)).evaluator
+    with pytest.raises(InputError, match=r"cap.*confidence_temperature must be 0, got 0\.5; leave it out"):
+        list(settings_of(heated, ["cap:linear#4@0.5"], [4]))
     ancestral = at(tmp_path, 8, reveal="bernoulli").evaluator
     with pytest.raises(InputError, match=r"holds an adaptive plan at 4 steps: threshold:0\.9 decides .* fixed"):
         list(settings_of(ancestral, [name], [4]))
     with pytest.raises(InputError, match=r"schedule .* is for 2, 3, 4 steps, got 5; give --steps 2"):
         list(settings_of(at(tmp_path, 8).evaluator, [name], [5]))
     with pytest.raises(InputError, match=r"quota keeps the counts .*\.yaml holds the adaptive plan threshold:0"):
-        list(settings_of(at(tmp_path, 8).evaluator, [f"quota:{name}@0.5"], [4]))
+        list(settings_of(at(tmp_path, 8, order="margin").evaluator, [f"quota:{name}@0.5"], [4]))
