@@ -10,7 +10,7 @@ import pytest
 from mdm_tune.pages.colours import DARK
 from mdm_tune.schedules.curves import Beta
 from mdm_tune.schedules.energy import beta_energy
-from scripts import figure2, figure3, figure5
+from scripts import figure2, figure3, figure5, reveals
 from scripts.pages import with_dark_colours
 from tests.support.charts import SVG, outside, overlaps, parsed
 
@@ -58,3 +58,27 @@ def test_the_figures_of_quality_show_the_numbers_of_the_page() -> None:
         root = parsed((DOCS / f"figure5-antibody-{name}.svg").read_text("utf-8"))
         assert first in figure.description and root.findtext(f"{SVG}desc") == figure.description
         assert overlaps(root) == [] and outside(root) == []
+
+
+def test_the_figure_of_what_kinds_reveal_shows_the_numbers_of_the_page() -> None:
+    page = (DOCS / "policies.md").read_text("utf-8")
+    part = page.partition("<!-- reveals -->")[2].partition("<!-- /reveals -->")[0]
+    rows = [
+        [cell.strip("` ") for cell in line.split("|")[1:-1]] for line in part.splitlines() if line.startswith("| `")
+    ]
+    root = parsed((DOCS / "reveals.svg").read_text("utf-8"))
+    drawn = root.findtext(f"{SVG}desc") or ""
+    assert len(rows) == 6 and overlaps(root) == [] and outside(root) == []
+    for name, *cells in rows:
+        means = [float(mean) for mean in drawn.partition(f"{name}: ")[2].split(";")[0].rstrip(".").split(", ")]
+        assert [float(cell) for cell in cells[:-1]] == pytest.approx(means[: reveals.SHOWN], abs=0.0501)
+
+
+def test_the_table_of_what_kinds_reveal_counts_the_examples_that_make_more_calls() -> None:
+    few = {"mean": [6.25, 1.75], "low": [6, 1], "high": [7, 2], "examples": [8, 7]}
+    many = {"mean": [4.0] * 7, "low": [4] * 7, "high": [4] * 7, "examples": [8, 8, 6, 4, 2, 2, 1]}
+    record = {"budgets": [{"steps": 4, "reveals": {"threshold:0.5": few, "cap:linear@0.5": many}}]}
+    assert reveals.table(record, 4).splitlines()[2:] == [
+        "| `threshold:0.5` | 6.2 | 1.8 |  |  |  |  | 0 % |",
+        "| `cap:linear@0.5` | 4.0 | 4.0 | 4.0 | 4.0 | 4.0 | 4.0 | 25 % |",
+    ]
