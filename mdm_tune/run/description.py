@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from mdm_tune.config.file import resolved
 from mdm_tune.core.json_record import JsonRecord
 from mdm_tune.core.permissions import Permissions
@@ -28,7 +30,8 @@ class RunDescription(JsonRecord):
         exact: Whether values are computed without examples.
         sampler: The sampler in words.
         fingerprints: Fingerprints of model, data and code, by name.
-        versions: Versions of packages, by name.
+        versions: Versions of packages, by name, and the instructions of the processor that torch used. Samples may
+            depend on both.
         flags: Words of a command line that repeat the permissions.
     """
 
@@ -56,7 +59,7 @@ class RunDescription(JsonRecord):
             exact=run.evaluator.exact,
             sampler=run.config.sampler.described,
             fingerprints=run.fingerprints,
-            versions=versions(run.config.model.type),
+            versions={**versions(run.config.model.type), "instructions": torch.backends.cpu.get_cpu_capability()},
             flags=flags_of(allow),
         )
 
