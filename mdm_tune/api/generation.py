@@ -37,10 +37,11 @@ from mdm_tune.evaluation.settings import Sampler, Setting, calls_in_advance, dra
 from mdm_tune.run.schedule_names import names_a_file
 from mdm_tune.sampling.pieces import longest_first
 from mdm_tune.sampling.unmasking import Unmasked, unmask
-from mdm_tune.schedules.adaptive_names import FORMS, AdaptiveName, parse_adaptive
-from mdm_tune.schedules.curves import Counts, Linear, Schedule, parse_schedule
+from mdm_tune.schedules.adaptive_names import AdaptiveName
+from mdm_tune.schedules.curves import Counts, Linear, Schedule
 from mdm_tune.schedules.derived import budget_at, kept_counts, policy_notes
 from mdm_tune.schedules.loaded import LoadedSchedule, load_schedule
+from mdm_tune.schedules.policy_names import parse_policy
 from mdm_tune.schedules.schedule_file import ScheduleBudget
 
 if TYPE_CHECKING:
@@ -232,18 +233,7 @@ def _policy(schedule: object) -> LoadedSchedule | Schedule | AdaptiveName:
         raise InputError(
             f"schedule must be a schedule, its name or its file, got {shown(schedule)}; give one such as 'linear'"
         )
-    if (adaptive := parse_adaptive(schedule)) is not None:
-        return adaptive
-    if names_a_file(schedule):
-        return load_schedule(schedule)
-    try:
-        return parse_schedule(schedule)
-    except InputError as error:
-        if ":" in schedule:
-            raise
-        raise InputError(
-            f"{error} Or {FORMS}, a file that ends in .yaml, or a run folder with a schedule.yaml in it."
-        ) from None
+    return load_schedule(schedule) if names_a_file(schedule) else parse_policy(schedule)
 
 
 def _family(model: Any, fields: Mapping[str, Any]) -> str:

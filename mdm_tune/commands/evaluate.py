@@ -37,7 +37,7 @@ from mdm_tune.run.frontier_records import policy_of
 from mdm_tune.run.own_answers import one_token_rows, with_own_answers
 from mdm_tune.run.page_records import SamplePair, sample_pairs
 from mdm_tune.run.profiles import Profiles, optimum_of, profiles_of
-from mdm_tune.run.schedule_names import settings_of
+from mdm_tune.run.schedule_names import check_names, settings_of
 from mdm_tune.sampling.devices import Devices
 from mdm_tune.schedules.adaptive_names import AdaptiveName, parse_adaptive
 
@@ -74,6 +74,7 @@ def evaluate(
         InputError: If a schedule, a budget or the config cannot be used.
         RunError: If the denoiser or a replica fails.
     """
+    check_names(schedules)
     with open_run(config, devices, allow, as_notes(notify)) as run:
         about = RunDescription.of(run, allow)
         asked = frontier or config.evaluate.frontier

@@ -35,7 +35,7 @@ from mdm_tune.run.build import Run, open_run
 from mdm_tune.run.evaluate_records import ComparisonRecord, HarnessResult, HarnessRow, RowRecord
 from mdm_tune.run.folder import RunFolder, load_schedule
 from mdm_tune.run.profiles import optimum_of, profiles_of
-from mdm_tune.run.schedule_names import settings_of
+from mdm_tune.run.schedule_names import check_names, settings_of
 from mdm_tune.run.schedule_records import LengthsRecord, OriginRecord
 from mdm_tune.sampling.devices import Devices
 
@@ -132,6 +132,7 @@ def harness_numbers(
     """
     if draws < 1:
         raise InputError(f"--draws must be at least 1, got {draws}; give 1 or leave it out")
+    check_names(schedules)
     request = _request(config, task, include_path, shots, limit, allow.trust_code)
     with open_run(config, devices, allow, as_notes(notify)) as run:
         if request.own is not None and request.own.folds is not None:

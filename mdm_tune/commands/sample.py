@@ -28,8 +28,9 @@ from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.profiles import optimum_of, profiles_of
 from mdm_tune.run.record_parts import PlanRecord
 from mdm_tune.run.sample_records import PromptRecord, SampleRecord, SampleResult, ScheduleSource
-from mdm_tune.run.schedule_names import own_steps, settings_of
+from mdm_tune.run.schedule_names import check_names, check_value, own_steps, settings_of
 from mdm_tune.sampling.devices import Devices
+from mdm_tune.schedules.adaptive_names import parse_adaptive
 
 __all__ = ["sample"]
 
@@ -66,6 +67,10 @@ def sample(
         InputError: If a schedule is unknown or does not fit, or if it is an adaptive plan without a value.
         RunError: If the denoiser or a replica fails.
     """
+    named = [name for name in (schedule, None if watch is None else watch.beside) if name is not None]
+    check_names(named)
+    for name in named:
+        check_value(parse_adaptive(name))
     with open_run(config, devices, allow, as_notes(notify)) as run:
         return _sample(run, schedule, steps, number, watch, Warnings(notify))
 

@@ -17,6 +17,7 @@ from mdm_tune.core.reading import expanded
 from mdm_tune.core.statistics import FEWEST
 from mdm_tune.schedules.adaptive_names import parse_adaptive
 from mdm_tune.schedules.curves import LARGEST, SMALLEST, parse_schedule
+from mdm_tune.schedules.policy_names import parse_policy
 
 __all__ = [
     "ALIASES",
@@ -277,10 +278,12 @@ def schedule_or_path(text: str, info: ValidationInfo) -> str:
     """The name of a schedule, the path of a schedule file, or the name of an adaptive plan."""
     try:
         plan = parse_adaptive(text)
+        if plan is None and not is_schedule_path(text) and text.strip() != OPTIMUM:
+            parse_policy(text, f"{OPTIMUM}, the best of all on the profile, or a file that ends in .yaml")
     except InputError as error:
         raise ValueError(str(error)) from None
     if plan is None:
-        return input_path(text, info) if is_schedule_path(text) else schedule_name(text)
+        return input_path(text, info) if is_schedule_path(text) else text.strip()
     if plan.schedule is None:
         return text
     return plan.with_schedule(schedule_or_path(plan.schedule, info)).name

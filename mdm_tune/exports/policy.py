@@ -23,6 +23,7 @@ from mdm_tune.schedules.derived import (
     kept_counts,
     policy_notes,
 )
+from mdm_tune.schedules.policy_names import parse_policy
 from mdm_tune.schedules.schedule_file import ScheduleBudget, ScheduleFile, check_schedule_names, load_schedule
 from mdm_tune.version import __version__
 
@@ -197,8 +198,8 @@ def _file(name: str) -> ScheduleFile:
                 f"{shown(name)} holds no search; the profile's schedules are {' and '.join(map(str, others))}; give "
                 "one of them"
             ) from None
-        if not folder.exists() and folder.suffix not in (".yaml", ".yml") and len(folder.parts) == 1:
-            parse_schedule(name)  # its message lists the names of schedules
+        if not folder.exists() and folder.suffix not in (".yaml", ".yml") and len(folder.parts) <= 1:
+            parse_policy(name)  # its message lists the names
         raise
 
 

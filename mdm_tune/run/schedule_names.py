@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,12 +13,13 @@ from mdm_tune.core.messages import cut, listed, quantity, shown
 from mdm_tune.evaluation.adaptive import base_setting, check_sampler
 from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.evaluation.settings import Setting
-from mdm_tune.schedules.adaptive_names import FORMS, AdaptiveName, parse_adaptive
-from mdm_tune.schedules.curves import Counts, Schedule, begins_with_schedule_name, parse_schedule
+from mdm_tune.schedules.adaptive_names import AdaptiveName, parse_adaptive
+from mdm_tune.schedules.curves import Counts, Schedule, begins_with_schedule_name
 from mdm_tune.schedules.derived import check_shares, kept_counts, nearest_budget
+from mdm_tune.schedules.policy_names import FILES, parse_policy
 from mdm_tune.schedules.schedule_file import ScheduleBudget, ScheduleFile, check_schedule_names, load_schedule
 
-__all__ = ["Optimum", "holds_policies", "names_a_file", "own_steps", "settings_of"]
+__all__ = ["Optimum", "check_names", "check_value", "holds_policies", "names_a_file", "own_steps", "settings_of"]
 
 Optimum = Callable[[int, int], Schedule]  # of a block length and a number of steps
 
@@ -63,6 +64,33 @@ def settings_of(
             )
 
 
+def check_names(names: Iterable[str]) -> None:
+    """Check what can be known of named schedules and plans without a model, so that a mistake costs no loading.
+
+    Args:
+        names: As for ``settings_of``. An adaptive plan may have no value.
+
+    Raises:
+        InputError: If a name is neither a schedule, an adaptive plan nor a readable file.
+    """
+    for name in names:
+        if names_a_file(name):
+            load_schedule(name)
+        elif (plan := parse_adaptive(name)) is not None:
+            check_names(() if plan.schedule is None else (plan.schedule,))
+        elif name.strip() != OPTIMUM:
+            _named_schedule(name)
+
+
+def check_value(plan: AdaptiveName | None) -> None:
+    """Raise InputError if an adaptive plan has no value; None is no plan."""
+    if plan is not None and plan.value is None:
+        raise InputError(
+            f"{plan.name} has no value of its own: mdm-tune evaluate finds the one that costs a budget and prints it; "
+            f"give that, as in {plan.name}{plan.separator}0.9"
+        )
+
+
 def own_steps(name: str) -> list[int] | None:
     """The budgets for which a schedule is made; None for what takes any, such as a curve."""
     if names_a_file(name):
@@ -104,18 +132,10 @@ def names_a_file(name: str) -> bool:
 
 
 def _named_schedule(name: str) -> Schedule:
-    """The schedule of ``parse_schedule``. The error message also lists the names that only commands have."""
-    if not name.strip():
-        raise InputError("the schedule's name is empty; give a name such as linear")
-    try:
-        return parse_schedule(name)
-    except InputError as error:
-        if ":" in name or name.strip() == OPTIMUM:
-            raise
-        raise InputError(
-            f"{error} Or optimum, the best of all on the profile, a file that ends in .yaml, or a run folder with a "
-            f"schedule.yaml in it; or an adaptive plan, {FORMS}."
-        ) from None
+    """The schedule of a name. The error message also lists the names that only commands have."""
+    schedule = parse_policy(name, f"{OPTIMUM}, the best of all on the profile, {FILES}")
+    assert isinstance(schedule, Schedule)  # a plan is recognised before, and that of a quota or a cap is refused
+    return schedule
 
 
 def _settings(evaluator: Evaluator, name: str, steps: int, optimum: Optimum | None) -> Iterator[Setting]:
@@ -138,11 +158,7 @@ def _adaptive_settings(
     evaluator: Evaluator, plan: AdaptiveName, steps: int, optimum: Optimum | None
 ) -> Iterator[Setting]:
     """Yield the settings of an adaptive plan with its value, in every block length."""
-    if plan.value is None:
-        raise InputError(
-            f"{plan.name} has no value of its own: mdm-tune evaluate finds the one that costs a budget and prints it; "
-            f"give that, as in {plan.name}{plan.separator}0.9"
-        )
+    check_value(plan)
     check_sampler(evaluator, plan)
     for size in evaluator.block_lengths:
         here = evaluator.in_blocks(size)

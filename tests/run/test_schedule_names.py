@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import errno
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mdm_tune.commands.evaluate import evaluate
+from mdm_tune.commands.sample import sample
 from mdm_tune.config.file import load_config
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.plain_yaml import yaml_text
 from mdm_tune.run import schedule_names
 from mdm_tune.run.build import Run, build
 from mdm_tune.run.folder import RunFolder
-from mdm_tune.run.schedule_names import settings_of
+from mdm_tune.run.schedule_names import check_names, check_value, settings_of
+from mdm_tune.schedules.adaptive_names import parse_adaptive
 from mdm_tune.schedules.counts import to_counts
 from mdm_tune.schedules.curves import Beta
 from tests.run.test_build import built
@@ -202,3 +206,40 @@ def test_a_policy_of_a_file_goes_to_other_lengths_and_needs_fixed_reveal(tmp_pat
         list(settings_of(at(tmp_path, 8).evaluator, [name], [5]))
     with pytest.raises(InputError, match=r"quota keeps the counts .*\.yaml holds the adaptive plan threshold:0"):
         list(settings_of(at(tmp_path, 8, order="margin").evaluator, [f"quota:{name}@0.5"], [4]))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("treshold:0.9", r"Did you mean threshold\?.* Or optimum, the best of all on the profile, a file"),
+        ("quota:lineer@0.9", r"'lineer'\. Did you mean linear\?"),
+        ("quota:none.yaml@0.9", "cannot read none.yaml"),
+        ("threshold:2", "a probability from 0 to 1"),
+        ("counts:1,x", "Invalid numbers"),
+        ("none.yaml", "cannot read none.yaml"),
+        ("", "name is empty"),
+    ],
+)
+@pytest.mark.parametrize("command", [sample, evaluate])
+def test_a_wrong_name_is_said_before_the_model_is_loaded(command: Any, name: str, message: str, tmp_path: Path) -> None:
+    """The model of this config cannot be loaded, which would be said otherwise."""
+    config = {"model": {"type": "transformer", "path": str(tmp_path)}, "sampler": {"steps": [2]}}
+    data = {"type": "text", "path": "package:text", "tune": 8, "choose": 8, "report": 8}
+    (tmp_path / "c.yaml").write_text(
+        yaml_text({**config, "dataset": data, "objective": {"metric": "spelling"}}), encoding="utf-8"
+    )
+    more: dict[str, Any] = {"differences": False} if command is evaluate else {"number": 1}
+    call = partial(command, load_config(tmp_path / "c.yaml"), steps=2 if command is sample else [2], **more)
+    given = (lambda text: {"schedule": text}) if command is sample else (lambda text: {"schedules": [text]})
+    with pytest.raises(InputError, match=message):
+        call(**given(name), notify=lambda event: None)
+    with pytest.raises(InputError, match=r"config\.json"):
+        call(**given("quota:beta:0.9,0.3@0.9"), notify=lambda event: None)
+
+
+def test_a_plan_without_a_value_is_refused_by_sample_alone_before_loading() -> None:
+    check_names(["threshold", "optimum", "quota:linear", "klass"])
+    with pytest.raises(InputError, match=r"^klass has no value of its own: .* as in klass@0\.9$"):
+        check_value(parse_adaptive("klass"))
+    check_value(parse_adaptive("klass@0.9"))
+    check_value(None)
