@@ -194,7 +194,7 @@ def test_a_search_keeps_its_trials_the_grid_and_what_it_is_of(text_run: PageRun)
 
 
 def test_an_evaluation_says_what_it_is_of(text_run: PageRun) -> None:
-    assert about["versions"]["instructions"] == torch.backends.cpu.get_cpu_capability()
+    assert text_run.search["description"]["versions"]["instructions"] == torch.backends.cpu.get_cpu_capability()
     assert text_run.evaluate["description"] == text_run.search["description"]
     assert {pair["second"]["schedule"].partition(":")[0] for pair in text_run.evaluate["sample_pairs"]} == {"threshold"}
 
