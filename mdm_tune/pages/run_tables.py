@@ -104,6 +104,11 @@ def values_of_data(view: RunView) -> list[tuple[int | None, Estimate]]:
 
 
 def own_calls(view: RunView) -> bool:
-    """Whether some policy of the search makes another number of calls than its budget has steps."""
+    """Whether the table of values has a column of calls: some policy makes another number than its budget has steps.
+
+    A search over several kinds of policies has the calls in the table of kinds.
+    """
+    if any(budget.policies for budget in view.budgets):
+        return False
     rows = [row for budget in view.budgets for row in budget.baselines.values()]
     return any(b.calls != b.steps for b in view.budgets) or any(row.calls not in (None, row.steps) for row in rows)

@@ -50,6 +50,8 @@ def test_the_value_of_the_data_stands_once_if_it_is_the_same() -> None:
 def test_calls_have_a_column_only_where_they_are_not_the_steps() -> None:
     assert not own_calls(made(two_budgets() | {"budgets": budgets()}))
     assert own_calls(made(two_budgets() | {"budgets": budgets(nfe=7.5)}))
+    kind = {"kind": "counts", "policy": "beta:1,2", "value": {"value": 0.5, "ci": None}, "trials": 1}
+    assert not own_calls(made(two_budgets() | {"budgets": budgets(nfe=7.5, policies=[kind])}))  # they are in its table
     calls = {"linear": {"nfe": 7.0, "nfe_ci": None}}
     assert own_calls(made(two_budgets() | {"budgets": budgets(baseline_calls=calls)}))
 
