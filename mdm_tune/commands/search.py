@@ -39,7 +39,6 @@ from mdm_tune.evaluation.scores import Cost
 from mdm_tune.run.build import Run, open_run
 from mdm_tune.run.description import RunDescription
 from mdm_tune.run.example_records import example_records, reported_records
-from mdm_tune.run.flat_records import flat_of
 from mdm_tune.run.folder import RunFolder, versions
 from mdm_tune.run.frontier_records import PolicyFrontierRecord
 from mdm_tune.run.own_answers import one_token_rows, own_uses, prepare_own_answers, with_own_answers
@@ -50,6 +49,7 @@ from mdm_tune.run.search_limits import Timetable
 from mdm_tune.run.search_records import SearchResult
 from mdm_tune.run.search_state import SearchState, search_state_of
 from mdm_tune.run.shared_records import SharedRecord
+from mdm_tune.run.stand_ins import stand_ins_of, with_stand_ins
 from mdm_tune.sampling.devices import Devices
 from mdm_tune.schedules.curves import Beta
 from mdm_tune.search.budget import search_budget
@@ -306,14 +306,15 @@ def _report(notify: Notify, timetable: Timetable, place: int, event: RunEvent) -
 
 
 def _noted(run: Run, profiles: Mapping[int, Profiles], result: Budget, notify: Notify) -> Budget:
-    """The outcome of a budget with its flat part, and with the warnings about its winner, which are reported."""
+    """The outcome of a budget with its stand-ins, and with the warnings about its winner, which are reported."""
     warnings = list(winner_notes(profiles, result.winner))
     for note in warnings:
         notify(note)
     for note in same_counts(run.evaluator, result.winner.setting, result.alike):
         notify(note)
     codes = dict.fromkeys(note.code for note in warnings if note.code is not None)
-    return replace(result, codes=tuple(codes), flat=flat_of(run, result, profiles))
+    (stand_ins,) = stand_ins_of(run, [result], profiles)
+    return replace(result, codes=tuple(codes), stand_ins=stand_ins)
 
 
 def _shared(
@@ -338,7 +339,7 @@ def _shared(
         live.finished(noted)
         return noted
 
-    return search_shared(
+    found = search_shared(
         scores,
         steps,
         search,
@@ -349,6 +350,7 @@ def _shared(
         started=lambda budget: notify(BudgetStarted(budget)),
         finished=finished,
     )
+    return with_stand_ins(run, found, profiles)
 
 
 def _write_result(
@@ -385,7 +387,7 @@ def _write_result(
     )
     result = detailed_result(result, run, budgets, profiles, about)
     if shared is not None:
-        result = replace(result, shared=SharedRecord.of(run, shared))
+        result = replace(result, shared=SharedRecord.of(run, shared), trials=len(shared.trials))
     folder.write_json(folder.result.name, result.to_json())
     write_page(folder, warned.notify)
     return result

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from mdm_tune.pages.chart_frame import Axis, Better, Frame, Look, key_rows, marker, tick_room, tipped, x_axis, y_axis
 from mdm_tune.pages.colours import colour_at
 from mdm_tune.pages.contours import outlines
-from mdm_tune.pages.figure import ID, Drawing, Figure, Layout
+from mdm_tune.pages.figure import Drawing, Figure, Layout
 from mdm_tune.pages.label_places import free_box
 from mdm_tune.pages.scales import Scale, round_ticks, shown, tick_labels
 from mdm_tune.pages.svg import Point, closed_path, element, escape, number, paragraph, text, width_of
@@ -80,8 +80,6 @@ class Landscape:
         finalists: of the trials, (a, b) of each.
         winner: the point that won, with a name such as "winner (0.43, 0.76)".
         winner_name: what the legend says of it.
-        region: (A, B), at least 0 where a point cannot be told from the winner.
-        region_name: what the legend says of the region.
         named: points with names, such as linear.
     """
 
@@ -97,8 +95,6 @@ class Landscape:
     finalists: Sequence[tuple[float, float]] = ()
     winner: Place | None = None
     winner_name: str = "winner"
-    region: ArrayLike | None = None
-    region_name: str = "not distinguishable from the winner"
     named: Sequence[Place] = ()
 
 
@@ -120,9 +116,8 @@ def landscape(panels: Sequence[Landscape], *, title: str, description: str) -> F
             if len(axis) < 2 or not (axis[0] > 0 and (np.diff(axis) > 0).all() and np.isfinite(axis).all()):
                 raise ValueError(f"{each.name!r} needs two or more values of a and b that increase from above 0.")
         shape = np.shape(each.a) + np.shape(each.b)
-        for values in (each.values, each.region):
-            if values is not None and np.shape(values) != shape:
-                raise ValueError(f"{each.name!r} has values of shape {np.shape(values)} on axes of {shape}.")
+        if each.values is not None and np.shape(each.values) != shape:
+            raise ValueError(f"{each.name!r} has values of shape {np.shape(each.values)} on axes of {shape}.")
     kept = tuple(panels)
     return Figure(title, description, lambda layout: _draw(kept, layout))
 
@@ -131,7 +126,7 @@ def _draw(panels: Sequence[Landscape], layout: Layout) -> Drawing:
     columns = 1 if layout.compact else min(len(panels), 2)
     left = max(LEFT, *(_tick_room(each, layout) for each in panels))
     size = min((layout.width - RIGHT - columns * left - (columns - 1) * BETWEEN) / columns, ALONE)
-    parts, top, below = [_hatch()], 0.0, 0.0
+    parts, top, below = list[str](), 0.0, 0.0
     for place, panel in enumerate(panels):
         column = place % columns
         if place and column == 0:
@@ -182,8 +177,6 @@ def _panel(panel: Landscape, square: tuple[float, float, float], room: float, la
     parts.append(element("rect", x=left, y=top, width=size, height=size, fill="@panel"))
     levels = _levels(panel)
     parts.append(_map(panel, levels, frame))
-    if panel.region is not None:
-        parts.append(_region(panel, frame))
     if panel.values is not None and not layout.compact:
         parts.append(_cells(panel, frame))
     parts += [_trial(each, frame) for each in panel.trials if _inside(each.a, each.b, frame)]
@@ -257,27 +250,6 @@ def _map(panel: Landscape, levels: Sequence[float], frame: Frame) -> str:
 
 def _pixels(values: ArrayLike, scale: Scale) -> Floats:
     return np.array([scale.inside(float(each)) for each in np.ravel(values)], dtype=np.float64)
-
-
-def _hatch() -> str:
-    line = element("path", d="M0,0V7", stroke=DARK, stroke_width=1.6, stroke_opacity="0.55")
-    size: dict[str, str | float | None] = {"width": 7, "height": 7, "patternUnits": "userSpaceOnUse"}
-    return element("defs", element("pattern", line, id=f"{ID}-hatch", patternTransform="rotate(45)", **size))
-
-
-def _region(panel: Landscape, frame: Frame) -> str:
-    """Hatched, with a line around it. An array of yes and no has its border half way between two nodes."""
-    values = np.asarray(panel.region)
-    values = np.where(values, 0.5, -0.5) if values.dtype == bool else values.astype(np.float64)
-    found = outlines(_pixels(panel.a, frame.x), _pixels(panel.b, frame.y), values, 0.0)
-    if not found:
-        return ""
-    path = "".join(map(closed_path, found))
-    return (
-        element("path", d=path, fill=f"url(#{ID}-hatch)", fill_rule="evenodd")
-        + element("path", d=path, fill="none", stroke=LIGHT, stroke_width=3)
-        + element("path", d=path, fill="none", stroke=DARK, stroke_width=1.4)
-    )
 
 
 def _cells(panel: Landscape, frame: Frame) -> str:
@@ -447,19 +419,13 @@ def _entries(panels: Sequence[Landscape]) -> list[tuple[str, Sample]]:
         found.append(("trial that was dropped early", centred(lambda place: _dot(place, True))))
     if any(panel.finalists for panel in panels):
         found.append(("finalist", centred(_ring)))
-    found += [(panel.winner_name, centred(partial(_winner, panel))) for panel in reversed(winners.values())]
-    regions = dict.fromkeys(panel.region_name for panel in panels if panel.region is not None)
-    return found + [(name, _hatched) for name in regions]
+    return found + [(panel.winner_name, centred(partial(_winner, panel))) for panel in reversed(winners.values())]
 
 
 def _ground(place: Point, **attributes: str | float | None) -> str:
     """A piece of the map, so that a sample looks as it does there."""
     box: dict[str, str | float | None] = {"x": place[0], "y": place[1] - 9, "width": 22.0, "height": 18.0}
     return element("rect", fill=attributes.pop("fill", colour_at(0.75)), **box, **attributes)
-
-
-def _hatched(place: Point) -> str:
-    return _ground(place) + _ground(place, fill=f"url(#{ID}-hatch)", stroke=DARK, stroke_width=1.4)
 
 
 def _key_column(entries: Sequence[tuple[str, Sample]], corner: Point, layout: Layout) -> str:

@@ -1,15 +1,13 @@
 """The maps over (a, b) of one budget: what the trials say of the metric, and what the information profile says.
 
-A point cannot be told from the winner if the process of the trials (``surface``) does not put it below the winner: if
-the 95 % interval of the metric there minus that at the winner contains 0 or lies on the better side. The interval is
-that of each point by itself. It is about the tune split, and it is only as good as the process where trials are few.
+The colours of the trials are the mean of a Gaussian process (``surface``). They are about the tune split, and only as
+good as the process where trials are few.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence, Set
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,24 +17,15 @@ from mdm_tune.pages.charts import Landscape, Place, Trial
 from mdm_tune.pages.names import short_name
 from mdm_tune.pages.run_looks import TUNED, Looks
 from mdm_tune.pages.run_views import About, BudgetView, CurveView, Point, Progress
+from mdm_tune.schedules.box import DETAIL, EXACTLY_NAMED, USUAL, Box, LogGrid, Tried, surface_of, unit_square
 from mdm_tune.schedules.counts import CountRule
 from mdm_tune.schedules.family import Pricer
-from mdm_tune.schedules.flat import (
-    DETAIL,
-    EXACTLY_NAMED,
-    USUAL,
-    Box,
-    LogGrid,
-    Tried,
-    surface_of,
-    unit_square,
-    upper_of_trials,
-)
 
-__all__ = ["box_of", "map_of_profile", "map_of_progress", "map_of_trials", "reaches_edge"]
+__all__ = ["box_of", "map_of_profile", "map_of_progress", "map_of_trials", "wins_at_edge"]
 
 Floats = NDArray[np.float64]
 MANY = 120  # trials of a map; more would hide it
+EDGE = 0.01  # of an axis in log scale: a winner that is nearer to its end lies at the edge
 
 
 def box_of(about: About, points: Sequence[Point]) -> Box:
@@ -68,11 +57,7 @@ def map_of_trials(budget: BudgetView, about: About, looks: Looks, points: int = 
     finalists = {place for label, _ in budget.choose if (place := _place_of(label)) is not None}
     tried = _of_blocks(budget.points, budget.block_length)
     winner = _winner(budget, looks)
-    found = _map(tried, about, looks, points, winner=winner, finalists=finalists - set(EXACTLY_NAMED.values()))
-    if found is None or budget.flat_by_profile is None:
-        return found
-    grid = LogGrid(np.asarray(found.a), np.asarray(found.b))
-    return replace(found, region=_region_of_profile(budget.flat_by_profile, grid))
+    return _map(tried, about, looks, points, winner=winner, finalists=finalists - set(EXACTLY_NAMED.values()))
 
 
 def map_of_progress(progress: Progress, about: About, looks: Looks, points: int = DETAIL) -> Landscape | None:
@@ -90,19 +75,13 @@ def _map(
     winner: Place | None = None,
     finalists: Set[tuple[float, float]] = frozenset(),
 ) -> Landscape | None:
-    """The map of trials. Without a winner of the family the region is that of the best trial."""
+    """The map of trials. Without a winner of the family the best trial is marked."""
     if not tried:
         return None
     box, reference = box_of(about, tried), winner or _best(tried, about.sign)
     named = [each for each in _in_family(looks) if reference is None or (each.a, each.b) != (reference.a, reference.b)]
     grid, surface = LogGrid.over(box, points), surface_of(tuple(map(_tried, tried)), box, about.exact)
-    values = region = None
-    if surface is not None:
-        values = grid.shaped(surface.at(unit_square(grid.pairs, box))[0])
-        if reference is not None:
-            upper = upper_of_trials(surface, box, (reference.a, reference.b), about.sign)
-            region = grid.shaped(upper(grid.pairs))
-    name = "best trial" if winner is None else "winner"
+    values = None if surface is None else grid.shaped(surface.at(unit_square(grid.pairs, box))[0])
     return Landscape(
         name="from the trials",
         a=grid.a,
@@ -113,9 +92,7 @@ def _map(
         trials=[_drawn(point, about) for point in _shown(tried, finalists)],
         finalists=sorted(finalists),
         winner=reference,
-        winner_name=name,
-        region=region,
-        region_name=f"not distinguishable from the {name}",
+        winner_name="best trial" if winner is None else "winner",
         named=named,
     )
 
@@ -125,13 +102,14 @@ def _in_family(looks: Looks) -> list[Place]:
     return [Place(*at, name, looks.of(name)) for name, at in EXACTLY_NAMED.items()]
 
 
-def reaches_edge(budget: BudgetView, about: About, looks: Looks) -> bool:
-    """Whether the region that cannot be told from the winner touches the edge of the box."""
-    found = map_of_trials(budget, about, looks, 12)
-    if found is None or found.region is None:
+def wins_at_edge(budget: BudgetView, about: About, looks: Looks) -> bool:
+    """Whether the winner lies at the edge of the box of the search."""
+    winner = _winner(budget, looks)
+    if winner is None:
         return False
-    inside = np.asarray(found.region) >= 0
-    return bool(inside[0].any() or inside[-1].any() or inside[:, 0].any() or inside[:, -1].any())
+    box = box_of(about, budget.points)
+    place = unit_square(np.array([[winner.a, winner.b]]), box)[0]
+    return bool((place < EDGE).any() or (place > 1 - EDGE).any())
 
 
 def map_of_profile(
@@ -202,16 +180,6 @@ def _best(tried: Sequence[Point], sign: int) -> Place | None:
     name = next((name for name, at in EXACTLY_NAMED.items() if at == (best.a, best.b)), None)
     at = f"({best.a:.2g}, {best.b:.2g})" if name is None else f"{name} ({best.a:.2g}, {best.b:.2g})"
     return Place(best.a, best.b, f"best trial {at}", TUNED)
-
-
-def _region_of_profile(flat: tuple[Sequence[float], Sequence[float], Sequence[str]], grid: LogGrid) -> Floats:
-    """1 where a schedule cannot be told apart from the winner and -1 elsewhere, (A, B), from the points of a record."""
-    inside = np.array([[2 * int(mark) - 1 for mark in row] for row in flat[2]], dtype=np.float64)
-    rows, columns = (
-        np.abs(np.log(np.array(values)[:, None] / wanted)).argmin(axis=0)
-        for values, wanted in zip(flat[:2], (grid.a, grid.b), strict=True)
-    )
-    return np.asarray(inside[np.ix_(rows, columns)])
 
 
 def _tried(point: Point) -> Tried:

@@ -35,9 +35,9 @@ from mdm_tune.pages.run_looks import TUNED, Looks
 from mdm_tune.pages.run_steps import step_figures
 from mdm_tune.pages.run_views import BudgetView, CurveView, Rivalry, Row, RunView
 from mdm_tune.pages.run_views import Verdict as Shown
+from mdm_tune.schedules.box import DETAIL
 from mdm_tune.schedules.curves import Beta, Schedule, parse_schedule
 from mdm_tune.schedules.curves import Counts as CountSchedule
-from mdm_tune.schedules.flat import DETAIL
 from mdm_tune.schedules.labels import Label
 
 __all__ = ["CLAIMS", "CURVE", "axis_of_metric", "figures_of", "schedule_of"]
@@ -266,11 +266,11 @@ def _landscapes(view: RunView, looks: Looks, detail: int) -> Entries:
 
 
 def _landscape(panels: Sequence[Landscape], steps: int, tried: str, beside: str) -> Figure:
-    at, region = quantity(steps, "step"), panels[0].region_name
+    at = quantity(steps, "step")
     return landscape(
         panels,
         title=f"Schedules Beta(a, b) at {at}",
-        description=f"A map over a and b at {at}, from {tried}. The hatched part is {region}.{beside}",
+        description=f"A map over a and b at {at}, from {tried}.{beside}",
     )
 
 

@@ -102,7 +102,6 @@ def page_of(view: RunView, detail: Detail) -> str:
         pastes=pastes,
         budget_paste={each: _first_paste(each, paste_ids) for each in steps},
         maps=maps,
-        flat=dict.fromkeys(maps, "") | {f"landscape-{budget.steps}": budget.flat for budget in view.budgets},
         kind_figures=[name for each in ordered if (name := f"kinds-{each}") in figures],
         step_figures=[name for each in ordered if (name := f"counts-{each}") in figures],
         names=short_names(row.label for row in view.rows),

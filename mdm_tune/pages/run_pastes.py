@@ -46,11 +46,14 @@ class Paste:
 def pastes_of(view: RunView) -> Iterator[Paste]:
     """The texts to copy: what each budget reveals, the same from the file, where it goes, and exports."""
     done, best = view.state is State.FINISHED and bool(view.budgets), best_budget(view)
+    plans = {} if view.shared is None else view.shared.plans
+    for steps, text in plans.items():
+        yield Paste(f"shared-{steps}", f"{quantity(steps, 'step')}: the shared schedule", text)
     for budget in view.budgets:
         yield from _of_budget(view, budget)
     if done and best is not None and (name := "counts" if best.counts else "alphas" if best.alphas else ""):
         text = f"import mdm_tune\n\n{name} = mdm_tune.load_schedule({view.path!r}).budget({best.steps}).{name}"
-        yield Paste("load", f"The tuned {name} from the file, without torch", text)
+        yield Paste("load", f"The {_kept(view)} {name} from the file, without torch", text)
     if any(budget.counts for budget in view.budgets):
         yield Paste("loop", "Where the counts go in your sampler", LOOP)
     if any(budget.alphas for budget in view.budgets):
@@ -72,7 +75,12 @@ def _exports(view: RunView, best: BudgetView) -> Paste:
     others = [str(budget.steps) for budget in view.budgets if budget not in of_kinds.values()]
     also = f"; also with --steps {and_listed(others)}" if others else ""
     text = "\n".join([*dict.fromkeys(commands), "mdm-tune list exports  # all formats"])
-    return Paste("export", f"The tuned one for another sampler{also}", text)
+    return Paste("export", f"The {_kept(view)} one for another sampler{also}", text)
+
+
+def _kept(view: RunView) -> str:
+    """What the schedule file holds: the tuned schedules, or the shared one."""
+    return "tuned" if view.shared is None else "shared"
 
 
 def _held(budget: BudgetView) -> str:
@@ -104,7 +112,8 @@ def _of_budget(view: RunView, budget: BudgetView) -> Iterator[Paste]:
         yield Paste(f"equal-{budget.steps}", title, _following(view, equal.policy, budget.steps))
     which = f"{budget.name}, {'tuned' if budget.rejected is None else 'returned'}: {budget.verdict.value}"
     which += f", with a worse value than {short_name(rival.label)}" if ahead and rival is not None else ""
-    title, place = f"{at}{blocks}: {which}", f"counts-{budget.steps}"
+    own = "" if view.shared is None else "own best, "
+    title, place = f"{at}{blocks}: {own}{which}", f"counts-{budget.steps}"
     if budget.counts is not None:
         yield Paste(place, title, f"counts = {[*budget.counts]}  # tokens to reveal at each step")
     elif budget.alphas is not None:

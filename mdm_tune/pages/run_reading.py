@@ -24,10 +24,12 @@ from mdm_tune.pages.run_views import (
     RevealsView,
     Row,
     RunView,
+    SharedView,
     State,
     Verdict,
     Warned,
     WinsView,
+    stand_ins_in,
 )
 from mdm_tune.schedules.equal_cost import equal_cost
 from mdm_tune.schedules.labels import Label
@@ -116,7 +118,7 @@ def read_run(records: RunRecords) -> RunView:
         trials=0 if search is None else int(search.get("trials") or 0),
         warnings=(*_warnings(found), *([OTHER] if other else [])),
         cheapest=str(policies.get("sentence") or ""),
-        shared=str(((search or {}).get("shared") or {}).get("text") or ""),
+        shared=SharedView.of(search["shared"]) if search and search.get("shared") else None,
         progress=None if progress is None or search is not None else _progress(progress, records.trials),
     )
 
@@ -294,16 +296,8 @@ def _budget(record: Record, journal: Mapping[int, Sequence[Record]]) -> BudgetVi
             str(name): WinsView(int(each["wins"]), int(each["ties"]), int(each["losses"]))
             for name, each in (record.get("wins_over_baselines") or {}).items()
         },
-        flat=str((record.get("flat") or {}).get("text") or ""),
-        flat_by_profile=_flat_by_profile(record.get("flat") or {}),
+        stand_ins=stand_ins_in(record),
     )
-
-
-def _flat_by_profile(record: Record) -> tuple[tuple[float, ...], tuple[float, ...], tuple[str, ...]] | None:
-    grid = record.get("grid")
-    if grid is None or record.get("source") != "profile":
-        return None
-    return tuple(map(float, grid["a"])), tuple(map(float, grid["b"])), tuple(map(str, grid["inside"]))
 
 
 def _policy(record: Record) -> PolicyView:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from mdm_tune.core.messages import listed, quantity
-from mdm_tune.pages.landscapes import reaches_edge
+from mdm_tune.pages.landscapes import wins_at_edge
 from mdm_tune.pages.names import and_listed, cut_text, figure_name, large, role_of, short_name, short_names
 from mdm_tune.pages.run_looks import Looks
 from mdm_tune.pages.run_views import RunView, State
@@ -59,9 +59,7 @@ def sections_of(view: RunView, looks: Looks, drawn: Collection[str]) -> list[Sec
                 if not any(name.startswith("landscape-") for name in drawn)
                 else (
                     "Lighter is better. A dot is a trial. Colours come from a Gaussian process on the trials.",
-                    "The trials cannot tell schedules of the hatched part from the winner, or from the best trial if "
-                    "the winner is not on the map. Those of the part without hatching they can. The line is the border "
-                    "of the two parts. Far from the trials hatching says only that nothing is known.",
+                    "They are a guess: what lies far from the trials is not known.",
                     *_about_other_winners(view),
                     *_about_maps(view, looks),
                 ),
@@ -161,13 +159,20 @@ def _about_pasting(view: RunView) -> Iterator[str]:
     sampler = f", sampled with {view.about.sampler}" if view.about.sampler else ""
     other = "" if all(budget.policy for budget in view.budgets) else " For other lengths use load_schedule."
     yield f"What is tuned holds for this model and {tokens}{sampler}.{other}"
+    own = {budget.steps: budget.stand_ins for budget in view.budgets if budget.stand_ins}
+    which = "winner" if view.shared is None else "shared schedule"
+    for steps, text in (own if view.shared is None else view.shared.stand_ins).items():
+        yield f"In place of the {which} at {quantity(steps, 'step')}: {text}."
 
 
 def _about_shared(view: RunView) -> Iterator[str]:
     """The one schedule of all budgets."""
     if view.shared:
-        yield f"{view.shared} The schedule file holds it."
-        yield "The counts below are those of each budget's own best schedule."
+        yield f"{view.shared.text} The schedule file holds it."
+        if view.shared.plans:
+            yield "What it reveals comes first below, then each budget's own best schedule."
+        else:
+            yield "The counts below are those of each budget's own best schedule."
 
 
 def _about_steps(view: RunView) -> Iterator[str]:
@@ -209,19 +214,18 @@ def _about_maps(view: RunView, looks: Looks) -> Iterator[str]:
     report = next((budget.examples for budget in view.budgets if budget.examples), 0)
     if tuned and report:
         yield (
-            f"A map rests on {_trials(view)} with at most {large(tuned)} examples each. The comparison on "
-            f"{large(report)} unseen examples is sharper: it can tell hand-made schedules from the winner that lie in "
-            "the hatched part of a map."
+            f"A map rests on {_trials(view)} with at most {large(tuned)} examples each. Gains are those of the "
+            f"comparison on {large(report)} unseen examples."
         )
         if min((len(budget.points) for budget in view.budgets if budget.points), default=FEW) < FEW:
-            yield "So few trials know little of the box, and much of it is hatched for that reason."
+            yield "So few trials know little of the box."
     names = {name for budget in view.budgets for name in budget.baselines} & {"sine", "maskgit-cosine"}
     if names:
         yield f"{' and '.join(sorted(names))} {'are' if len(names) > 1 else 'is'} no Beta(a, b) and not on the map."
     if not view.curves:
         yield "There is no information profile to compare with; mdm-tune profile measures one."
-    if any(reaches_edge(budget, view.about, looks) for budget in view.budgets):
-        yield "The hatched part reaches the edge of a map: schedules beyond the box of the search may be as good."
+    if any(wins_at_edge(budget, view.about, looks) for budget in view.budgets):
+        yield "A winner lies at the edge of its map: schedules beyond the box of the search may be better."
 
 
 def tuned_rows(view: RunView) -> set[tuple[str, int]]:

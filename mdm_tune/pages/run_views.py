@@ -29,10 +29,12 @@ __all__ = [
     "Rivalry",
     "Row",
     "RunView",
+    "SharedView",
     "State",
     "Verdict",
     "Warned",
     "WinsView",
+    "stand_ins_in",
 ]
 
 Record = Mapping[str, Any]
@@ -169,9 +171,7 @@ class BudgetView:
         linear_above_rival: whether linear has a better value than the rival.
         over: the gain over each hand-made schedule, by label; only that over linear in older records.
         wins: examples on which it is better, equal and worse, by label; empty for exact values and in older records.
-        flat: the schedules that cannot be told apart from the winner, in words; empty if unknown.
-        flat_by_profile: where a profile tells them apart: the values of a and of b, and for each a a text of "1" where
-            the schedule cannot be told apart and "0" elsewhere; None otherwise.
+        stand_ins: what may stand in for the winner, in words; empty if nothing is known.
         policy: the name of another policy on the command line, with its value; empty for a schedule.
         policies: the best of each kind of policy; empty if one kind is tuned.
         reveals: what each call of adaptive plans and of linear reveals, by label; empty if unknown.
@@ -211,8 +211,7 @@ class BudgetView:
     linear_above_rival: bool = False
     over: Mapping[str, GainView] = field(default_factory=dict)
     wins: Mapping[str, WinsView] = field(default_factory=dict)
-    flat: str = ""
-    flat_by_profile: tuple[tuple[float, ...], tuple[float, ...], tuple[str, ...]] | None = None
+    stand_ins: str = ""
     policy: str = ""
     policies: tuple[PolicyView, ...] = ()
     reveals: Mapping[str, RevealsView] = field(default_factory=dict)
@@ -384,6 +383,45 @@ class Progress:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SharedView:
+    """The one schedule of all budgets.
+
+    Attributes:
+        text: what it is and what it loses, in words.
+        plans: a line to copy with its counts or alphas, by budget; {} if unknown.
+        stand_ins: what may stand in for it, in words, by budget; without those at which nothing is known.
+    """
+
+    text: str
+    plans: Mapping[int, str] = field(default_factory=dict)
+    stand_ins: Mapping[int, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, record: Record) -> SharedView:
+        """The view of ``shared`` in the result of a search."""
+        budgets = sorted((each for each in record["budgets"] if each.get("plan")), key=lambda each: int(each["steps"]))
+        return cls(
+            text=str(record["text"]),
+            plans={int(each["steps"]): _line(each["plan"]) for each in budgets},
+            stand_ins={int(each["steps"]): text for each in budgets if (text := stand_ins_in(each))},
+        )
+
+
+def stand_ins_in(record: Record) -> str:
+    """What may stand in for a winner, in words; empty if the record does not say it."""
+    return str((record.get("stand_ins") or {}).get("text") or "")
+
+
+def _line(plan: Record) -> str:
+    """Counts or alphas as a line to copy."""
+    counts, size = plan.get("counts"), plan.get("block_length")
+    if counts is not None:
+        blocks = f", in blocks of {size}" if size and size < sum(counts) else ""
+        return f"counts = {[*map(int, counts)]}  # tokens to reveal at each step{blocks}"
+    return f"alphas = [{', '.join(f'{alpha:.6g}' for alpha in plan['alphas'])}]  # for ancestral reveal"
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunView:
     """All that a page shows of one run.
 
@@ -410,7 +448,7 @@ class RunView:
         warnings: about the results.
         progress: of a search without a result.
         cheapest: the cheapest policy that is as good as one token per step, in words; empty if it was not looked for.
-        shared: the one schedule of all budgets, in words; empty if each budget has its own.
+        shared: the one schedule of all budgets; None if each budget has its own.
     """
 
     name: str
@@ -434,5 +472,5 @@ class RunView:
     trials: int = 0
     warnings: tuple[Warned, ...] = ()
     progress: Progress | None = None
-    shared: str = ""
+    shared: SharedView | None = None
     cheapest: str = ""

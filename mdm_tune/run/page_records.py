@@ -37,6 +37,7 @@ __all__ = [
     "TrialPoint",
     "WinsRecord",
     "best_baseline",
+    "gains_over_baselines",
     "profile_curves",
     "sample_pairs",
 ]
@@ -196,7 +197,7 @@ class BudgetDetails(JsonRecord):
             ),
             baseline_calls={name: CallsRecord.of(scores) for name, scores in budget.baselines.items()},
             paper_grid=GridCost.of(run.evaluator, budget.steps),
-            gains_over_baselines=_gains(budget, direction),
+            gains_over_baselines=gains_over_baselines(budget, direction),
             wins_over_baselines={name: record for name, record in wins.items() if record is not None},
             baseline_diversity=_diversity(run, budget),
             reveals=_reveals(budget),
@@ -237,7 +238,7 @@ def _diversity(run: Run, budget: Budget) -> dict[str, dict[str, Estimate]]:
     return {name: {figure: figure_estimate(values, split.shared) for figure, values in figures.items()}}
 
 
-def _gains(budget: Budget, direction: Direction) -> dict[str, Gain]:
+def gains_over_baselines(budget: Budget, direction: Direction) -> dict[str, Gain]:
     """The winner's gains over the baselines other than linear."""
     others = _others(budget)
     claims = budget.claims * max(1, len(others))

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from mdm_tune.core.json_record import Beside, JsonRecord
 from mdm_tune.run.build import Run
 from mdm_tune.run.claim_records import ClaimsRecord
-from mdm_tune.run.flat_records import FlatRecord
 from mdm_tune.run.folder import versions
 from mdm_tune.run.record_parts import PlanRecord, WarningRecord
 from mdm_tune.run.search_records import ProgramsRecord, QualityRecord
 from mdm_tune.search.confirmation import Budget
+from mdm_tune.search.stand_ins import StandIns
 
 if TYPE_CHECKING:  # it loads optuna
     from mdm_tune.search.shared import SharedSearch
@@ -90,7 +90,7 @@ class TunedBudget(JsonRecord):
         revealed_share_after_step: (steps,) revealed share, in [0, 1], rounded to four digits; () for an adaptive plan.
         quality: The quality on the report split.
         kept: The counts that an adaptive plan follows; None if it follows none.
-        flat: The schedules that cannot be told apart from the winner on the tune examples; None if unknown.
+        stand_ins: What may stand in for the winner; None in older records.
     """
 
     steps: int
@@ -99,7 +99,7 @@ class TunedBudget(JsonRecord):
     revealed_share_after_step: tuple[float, ...]
     quality: Beside[QualityRecord]
     kept: Beside[KeptRecord | None] = None
-    flat: FlatRecord | None = None
+    stand_ins: StandIns | None = None
 
     @classmethod
     def of(cls, run: Run, budget: Budget) -> TunedBudget:
@@ -113,7 +113,7 @@ class TunedBudget(JsonRecord):
             revealed_share_after_step=tuple(round(share, 4) for share in setting.revealed),
             quality=QualityRecord.of(run, budget),
             kept=None if setting.base is None else KeptRecord(setting.base.counts or ()),
-            flat=None if budget.flat is None else FlatRecord.of(budget.flat, grid=False),
+            stand_ins=budget.stand_ins,
         )
 
 

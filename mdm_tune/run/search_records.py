@@ -15,7 +15,6 @@ from mdm_tune.evaluation.scores import Cost, Scores
 from mdm_tune.run.build import Run
 from mdm_tune.run.claim_records import ClaimsRecord
 from mdm_tune.run.description import RunDescription
-from mdm_tune.run.flat_records import FlatRecord
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.frontier_records import PolicyFrontierRecord
 from mdm_tune.run.page_records import BudgetDetails, ProfileCurve, SamplePair
@@ -26,6 +25,7 @@ from mdm_tune.schedules.equal_cost import FLAG
 from mdm_tune.search.confirmation import Budget, Loser
 from mdm_tune.search.gains import Gain, Loss, outcome_of
 from mdm_tune.search.outcomes import Ended, Outcome, Saving
+from mdm_tune.search.stand_ins import StandIns
 
 __all__ = [
     "BudgetRecord",
@@ -202,7 +202,7 @@ class BudgetRecord(JsonRecord):
         choose: The policies that were compared on the choose split.
         same_counts: Other policies with the winner's counts.
         details: What the page of the run shows beside this.
-        flat: The schedules that cannot be told apart from the winner on the tune examples; None if unknown.
+        stand_ins: What may stand in for the winner; None in older records.
         policies: The best of each kind of policy; empty if one kind is tuned.
     """
 
@@ -219,7 +219,7 @@ class BudgetRecord(JsonRecord):
     choose: tuple[ChoiceRecord, ...]
     same_counts: tuple[str, ...]
     details: Beside[BudgetDetails]
-    flat: FlatRecord | None = None
+    stand_ins: StandIns | None = None
     policies: tuple[PolicyRecord, ...] = ()
 
     @classmethod
@@ -239,7 +239,7 @@ class BudgetRecord(JsonRecord):
             choose=tuple(map(ChoiceRecord.of, budget.chosen_from)),
             same_counts=budget.alike,
             details=BudgetDetails(),
-            flat=None if budget.flat is None else FlatRecord.of(budget.flat),
+            stand_ins=budget.stand_ins,
             policies=tuple(map(PolicyRecord.of, budget.policies)),
         )
 
@@ -309,7 +309,8 @@ class SearchResult(JsonRecord):
     Attributes:
         budgets: One record per budget, in the order of the config.
         claims: The claims of all budgets.
-        trials: Finished trials of all budgets, including those of earlier commands.
+        trials: Finished trials of all budgets, including those of earlier commands. With ``search.shared`` a trial is
+            scored at all budgets and counts once.
         profile: Cost of measuring the profile, now or in an earlier command; None if no profile was needed.
         cost: Cost of the search, including the profile.
         denoiser_rows_of: Denoiser rows by what they were spent on.

@@ -10,9 +10,11 @@ from mdm_tune.core.messages import listed
 from mdm_tune.core.statistics import Estimate
 from mdm_tune.evaluation.settings import Policy
 from mdm_tune.run.build import Run
+from mdm_tune.run.record_parts import PlanRecord
 from mdm_tune.schedules.adaptive_names import AdaptiveName
 from mdm_tune.schedules.curves import Beta, parse_schedule
 from mdm_tune.search.gains import Gain
+from mdm_tune.search.stand_ins import StandIns
 
 if TYPE_CHECKING:  # it loads optuna
     from mdm_tune.search.shared import SharedBudget, SharedSearch
@@ -64,6 +66,8 @@ class SharedBudgetRecord(JsonRecord):
         gain_over_linear: Its gain over linear.
         own: The budget's own best schedule.
         loss: What it loses against that one; positive is a loss.
+        plan: What the sampler receives with the shared schedule; None in older records.
+        stand_ins: What may stand in for the shared schedule; None in older records.
     """
 
     steps: int
@@ -71,6 +75,8 @@ class SharedBudgetRecord(JsonRecord):
     gain_over_linear: Gain
     own: TunedPolicy
     loss: Gain
+    plan: PlanRecord | None = None
+    stand_ins: StandIns | None = None
 
     @classmethod
     def of(cls, budget: SharedBudget) -> SharedBudgetRecord:
@@ -81,6 +87,8 @@ class SharedBudgetRecord(JsonRecord):
             gain_over_linear=budget.shared.gain,
             own=TunedPolicy.of(budget.own.policy),
             loss=budget.loss,
+            plan=PlanRecord.of(budget.shared.winner.setting),
+            stand_ins=budget.shared.stand_ins,
         )
 
 

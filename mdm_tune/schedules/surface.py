@@ -81,26 +81,6 @@ class Surface:
         variance = self.parameters.variance - (whitened**2).sum(axis=0)
         return mean, np.sqrt(np.maximum(variance, 0.0))
 
-    def difference(self, places: ArrayLike, reference: ArrayLike) -> tuple[Floats, Floats]:
-        """The mean and the standard deviation of the metric at places minus that at one reference.
-
-        Both depend on the same trials, so their errors are correlated.
-
-        Args:
-            places: (m, axes).
-            reference: (axes,).
-
-        Returns:
-            Two arrays (m,).
-        """
-        here = np.asarray(places, dtype=np.float64)
-        there = np.asarray(reference, dtype=np.float64)[None]
-        mean, whitened = self._mean_and_whitened(here)
-        other, other_whitened = self._mean_and_whitened(there)
-        prior = 2 * (self.parameters.variance - kernel(here, there, self.parameters)[:, 0])
-        variance = prior - ((whitened - other_whitened) ** 2).sum(axis=0)
-        return mean - other[0], np.sqrt(np.maximum(variance, 0.0))
-
     def _mean_and_whitened(self, places: Floats) -> tuple[Floats, Floats]:
         """The mean (m,), and the covariances with the trials, divided by the factor, (n, m)."""
         from scipy.linalg import solve_triangular

@@ -12,12 +12,12 @@ from mdm_tune.evaluation.scores import Cost, Scores
 from mdm_tune.evaluation.settings import Policy, Setting
 from mdm_tune.schedules.curves import Linear
 from mdm_tune.schedules.equal_cost import CallRatio, equal_cost
-from mdm_tune.schedules.flat import FlatPart
 from mdm_tune.search.comparing import Comparer, PolicyOutcome, outcomes_of_kinds
 from mdm_tune.search.finalists import Candidate, Lineup, Study
 from mdm_tune.search.gains import Diversity, Gain, gain_of, outcome_of
 from mdm_tune.search.outcomes import Ended, Ending, Outcome
 from mdm_tune.search.power import detectable
+from mdm_tune.search.stand_ins import StandIns
 
 __all__ = ["Budget", "Loser", "confirm"]
 
@@ -72,7 +72,7 @@ class Budget:
         codes: Codes of the warnings about the winner at this budget.
         alike: Names of other policies with the winner's counts or alphas.
         studies: The studies of the budget, with their finished trials.
-        flat: The schedules that the trials or the profile cannot tell apart from the winner; None if unknown.
+        stand_ins: What may stand in for the winner; None until it is known.
         policies: The best of each kind of policy; () if there is one kind.
     """
 
@@ -101,7 +101,7 @@ class Budget:
     codes: tuple[str, ...] = ()
     alike: tuple[str, ...] = ()
     studies: tuple[Study, ...] = ()
-    flat: FlatPart | None = None
+    stand_ins: StandIns | None = None
     policies: tuple[PolicyOutcome, ...] = ()
 
     @property

@@ -10,8 +10,8 @@ from mdm_tune.core.types import Direction, sign_of
 from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.evaluation.scores import Cost, Scores
 from mdm_tune.evaluation.settings import Key, Policy, Setting
+from mdm_tune.schedules.box import distance_to_named
 from mdm_tune.schedules.curves import Beta, Schedule
-from mdm_tune.schedules.flat import distance_to_named
 from mdm_tune.search.outcomes import Ended, Ending
 
 __all__ = ["Candidate", "Lineup", "Study", "Trial"]

@@ -332,7 +332,7 @@ def _at_budget(
         loser=None,
         codes=(),
         alike=(),
-        flat=None,
+        stand_ins=None,
     )
     return SharedBudget(own=own, shared=shared, loss=gain_of(own.winner, found, inner.metric.direction, claims))
 

@@ -35,7 +35,7 @@ from mdm_tune.terminal.layout import Grid, folded
 from mdm_tune.terminal.log_file import LogFile
 from mdm_tune.terminal.policy_tables import kinds_table, policy_notes
 from mdm_tune.terminal.profile_tables import curve_table, energies_table, left_behind, prices_table
-from mdm_tune.terminal.shared_tables import SHARED_FILE, shared_table
+from mdm_tune.terminal.shared_tables import SHARED_FILE, shared_lines, shared_table
 from mdm_tune.terminal.status import Status
 from mdm_tune.terminal.tables import (
     budget_table,
@@ -44,6 +44,7 @@ from mdm_tune.terminal.tables import (
     headline,
     outlook_lines,
     paste,
+    pastes,
     reported_table,
     verdict,
     warning_lines,
@@ -295,7 +296,7 @@ class Screen:
         self._lines([*headline(result), *frontier_lines(result.policy_frontier)])
         if result.shared is not None:
             self._tables(shared_table(result.shared))
-            self._lines([result.shared.text, SHARED_FILE])
+            self._lines([result.shared.text, *shared_lines(result.shared), SHARED_FILE])
         cost = result.cost
         self.say(
             f"\n{quantity(result.trials, 'trial')}, {quantity(cost.denoiser_rows, 'denoiser row')} "
@@ -311,8 +312,8 @@ class Screen:
         self.say(f"page           {one_line(str(Path(result.files.run) / 'report.html'))}", whole=True)
         self.warnings(result.warnings)
         self.next(next_commands)
-        for budget in result.budgets:
-            self.out(paste(budget.steps, budget.plan))
+        for line in pastes(result):
+            self.out(line)
 
     def next(self, commands: Sequence[str]) -> None:
         """Show the commands that may follow."""

@@ -28,6 +28,7 @@ __all__ = [
     "headline",
     "outlook_lines",
     "paste",
+    "pastes",
     "reported_table",
     "short_names",
     "verdict",
@@ -100,8 +101,8 @@ def verdict(budget: BudgetRecord) -> list[str]:
         lines.append(f"  linear is {quality.linear}, the best of the compared block lengths on the choose split")
     if quality.gain_over_first_linear is not None:
         lines.append(f"  over linear in the first block length: {quality.gain_over_first_linear.text}")
-    if budget.flat is not None:
-        lines.append(budget.flat.text)
+    if budget.stand_ins is not None and budget.stand_ins.text:
+        lines.append(f"in place of the winner: {budget.stand_ins.text}")
     if budget.ended is not None:
         lines.append(f"stopped early: {budget.ended.text}" if budget.ended.ending.early else budget.ended.text)
     if budget.dropped:
@@ -253,6 +254,14 @@ def outlook_lines(outlooks: Sequence[OutlookRecord]) -> list[str]:
             text = f"{len(shares)} blocks of {quantity(outlook.block_length or 0, 'token')}, {steps}; {text}"
         lines.append(f"{quantity(outlook.steps, 'step')}: {text}")
     return lines
+
+
+def pastes(result: SearchResult) -> list[str]:
+    """A line to paste for each budget: of the shared schedule if there is one, which the schedule file then holds."""
+    if result.shared is None:
+        return [paste(budget.steps, budget.plan) for budget in result.budgets]
+    plans = ((budget.steps, budget.plan) for budget in result.shared.budgets)
+    return [f"{paste(steps, plan)}, shared schedule" for steps, plan in plans if plan is not None]
 
 
 def paste(steps: int, plan: PlanRecord) -> str:

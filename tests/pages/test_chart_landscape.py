@@ -29,7 +29,6 @@ FULL = Landscape(
     trials=TRIALS,
     finalists=[(0.5, 0.5), (0.4, 0.8)],
     winner=Place(0.43, 0.76, "winner (0.43, 0.76)"),
-    region=VALUES - 0.895,
     named=[Place(0.5, 0.5, "linear"), Place(1, 1, "squared-sine"), Place(50, 50, "outside")],
 )
 PRICE = Landscape(name="Profile", a=GRID, b=GRID, values=100 - 100 * VALUES, label="NELBO", unit="nats", better="lower")
@@ -60,7 +59,7 @@ def test_trials_lie_at_the_logarithms_of_a_and_b(compact: bool) -> None:
 
 
 def test_each_band_covers_what_is_at_least_as_good_and_gets_lighter() -> None:
-    source = drawn(replace(FULL, region=None))
+    source = drawn(FULL)
     bands = re.findall(r'<path d="([^"]+)" fill="(#\w+)" fill-rule="evenodd"/>', source)
     assert 4 <= len(bands) <= 12
     lights = [contrast(colour, "#000000") for _, colour in bands]
@@ -103,17 +102,6 @@ def test_the_legend_names_what_there_is() -> None:
     assert {"winner", "least"} <= {each.text for each in texts(parsed(drawn(FULL, least)))}
     plain = {each.text for each in texts(parsed(drawn(PRICE)))}
     assert not {"trial", "finalist", "winner"} & plain and "NELBO (nats); lighter is better" in plain
-
-
-def test_a_region_of_yes_and_no_is_outlined_half_way() -> None:
-    region = np.zeros((21, 21), dtype=bool)
-    region[5:10, 5:10] = True
-    source = drawn(replace(FULL, region=region, values=None, trials=(), named=()))
-    left, _, size = edges(parsed(source))
-    hatched = re.findall(r'd="([^"]+)" fill="url\(#f\w+-hatch\)"', source)
-    x = [float(each.split(",")[0]) for each in hatched[0][1:-1].split("L")]
-    assert (min(x), max(x)) == pytest.approx((left + 4.5 / 20 * size, left + 9.5 / 20 * size), abs=0.06)
-    assert drawn(replace(FULL, region=np.full((21, 21), -1.0))).count("-hatch)") == 1  # in the legend only
 
 
 def test_values_that_are_missing_infinite_or_equal() -> None:

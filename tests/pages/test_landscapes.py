@@ -1,4 +1,4 @@
-"""The maps over (a, b): their box, what they mark, the region, and the profile's prices."""
+"""The maps over (a, b): their box, what they mark, and the profile's prices."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mdm_tune.pages.landscapes import (
     map_of_profile,
     map_of_progress,
     map_of_trials,
-    reaches_edge,
+    wins_at_edge,
 )
 from mdm_tune.pages.run_looks import Looks
 from mdm_tune.pages.run_reading import RunRecords, read_run
@@ -72,34 +72,6 @@ def test_the_map_follows_the_metric_and_marks_what_was_tried() -> None:
     assert "trial 1: a 0.1, b 0.1, spelling" in found.trials[0].tip and found.better == "higher"
 
 
-def test_the_region_holds_what_the_trials_cannot_tell_from_the_winner_and_grows_with_noise() -> None:
-    sizes = []
-    for noise, width in ((0.002, 0.1), (0.03, 0.25)):
-        view = made(noise)
-        found = map_of_trials(view.budgets[0], view.about, Looks(view), 25)
-        assert found is not None and found.region is not None
-        inside = np.asarray(found.region) >= 0
-        a, b = np.meshgrid(np.asarray(found.a), np.asarray(found.b), indexing="ij")
-        near = (np.abs(np.log(a / 0.5)) < width) & (np.abs(np.log(b)) < width)
-        far = (a > 5) & (b > 5)
-        assert near.any() and inside[near].all() and not inside[far].any()
-        sizes.append(inside.mean())
-    assert 0 < sizes[0] < sizes[1] < 0.9
-
-
-def test_the_region_follows_the_direction_of_the_metric() -> None:
-    view = made(0.002)
-    turned = replace(view.about, maximize=False)
-    budget = view.budgets[0]
-    points = tuple(replace(point, value=-point.value) for point in budget.points)
-    up, down = (
-        map_of_trials(budget, view.about, Looks(view), 9),
-        map_of_trials(replace(budget, points=points), turned, Looks(view), 9),
-    )
-    assert up is not None and down is not None and down.better == "lower"
-    assert np.asarray(down.region) == pytest.approx(np.asarray(up.region), abs=1e-3)
-
-
 @pytest.mark.parametrize(
     ("schedule", "winner"),
     [
@@ -124,20 +96,20 @@ def test_a_best_trial_that_is_hand_made_has_its_name() -> None:
     assert found is not None and found.winner is not None and found.winner.name == "best trial linear (0.5, 0.5)"
 
 
-def test_an_outline_that_reaches_the_edge_of_the_map_is_seen() -> None:
+def test_a_winner_at_the_edge_of_the_map_is_seen() -> None:
     view = made(0.002)
-    assert not reaches_edge(view.budgets[0], view.about, Looks(view))
-    corner = replace(view.budgets[0], a=10.0, b=10.0)
-    assert reaches_edge(corner, view.about, Looks(view)) and not reaches_edge(
-        replace(corner, points=()), view.about, Looks(view)
-    )
+    edge, inner = ((9.9, 1.0), (0.101, 1.0), (1.0, 10.0)), ((0.5, 1.0), (9.0, 9.0))
+    for a, b in (*edge, *inner):
+        budget = replace(view.budgets[0], a=a, b=b)
+        assert wins_at_edge(budget, view.about, Looks(view)) == ((a, b) in edge)
+    assert not wins_at_edge(made(schedule={"type": "sine"}).budgets[0], view.about, Looks(view))
 
 
 def test_few_trials_have_no_colours_and_none_have_no_map() -> None:
     view = made()
     budget = view.budgets[0]
     few = map_of_trials(replace(budget, points=budget.points[:3]), view.about, Looks(view), 9)
-    assert few is not None and few.values is None and few.region is None and len(few.trials) == 3
+    assert few is not None and few.values is None and len(few.trials) == 3
     assert map_of_trials(replace(budget, points=()), view.about, Looks(view), 9) is None
 
 
@@ -172,7 +144,6 @@ def test_the_trials_so_far_have_a_map() -> None:
     )
     found = map_of_progress(progress, view.about, Looks(view), 9)
     assert found is not None and len(found.trials) == 49 and found.winner_name == "best trial"
-    assert found.region is not None and found.region_name == "not distinguishable from the best trial"
     assert map_of_progress(replace(progress, points=()), view.about, Looks(view), 9) is None
 
 

@@ -113,7 +113,7 @@ def test_the_map_says_that_an_adaptive_winner_is_not_on_it_and_what_few_trials_k
         assert "At 4 steps the winner is an adaptive policy, which has no place here" in about
         assert f"A map rests on {count} trials with at most 64 examples each" in about
         assert ("So few trials know little" in about) == few
-        assert "of the hatched part from the winner" in about and "inside the outline" not in about
+        assert "far from the trials is not known" in about and "hatched" not in about
 
 
 def test_a_hand_made_winner_is_the_one_that_is_marked_and_budgets_without_a_card_are_named() -> None:

@@ -51,14 +51,6 @@ def test_mean_and_deviation_are_those_of_the_conditional_distribution() -> None:
     )
 
 
-def test_the_difference_to_a_reference_counts_that_errors_are_correlated() -> None:
-    mean, covariance = joint()
-    found, deviation = SURFACE.difference(PLACES, PLACES[1])
-    variance = covariance.diagonal() + covariance[1, 1] - 2 * covariance[:, 1]
-    assert found == pytest.approx(mean - mean[1], abs=1e-6)
-    assert deviation == pytest.approx(np.sqrt(np.maximum(variance, 0)), abs=1e-5) and deviation[1] == 0
-
-
 def test_the_likelihood_is_that_of_a_normal_distribution() -> None:
     covariance = kernel(POINTS, POINTS, PARAMETERS) + np.diag(0.1 * SCALES)
     wanted = multivariate_normal(np.full(6, 0.5), covariance).logpdf(VALUES)
