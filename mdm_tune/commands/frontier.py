@@ -22,7 +22,7 @@ from mdm_tune.run.own_answers import one_token_rows
 from mdm_tune.schedules.equal_cost import equal_cost
 from mdm_tune.search.cheapest import first_level
 from mdm_tune.search.comparing import compared_diversity
-from mdm_tune.search.gains import Loss
+from mdm_tune.search.gains import Loss, calls_interval
 from mdm_tune.search.power import independent_of
 from mdm_tune.search.rare_losses import examples_for_ties, margin_of_ties
 
@@ -180,15 +180,18 @@ def more_calls(scores: Sequence[Scores], linear: str) -> Iterator[Note]:
         scores: All scores.
         linear: The label of linear.
     """
-    calls = {each.setting.steps: each.nfe for each in scores if each.setting.label == linear}
+    of_linear = {each.setting.steps: each for each in scores if each.setting.label == linear}
     found = []
     for each in scores:
         steps = each.setting.steps
-        if steps in calls and (ratio := equal_cost(each.nfe, calls[steps])).more:
+        if (linear_there := of_linear.get(steps)) is None:
+            continue
+        ratio = equal_cost(each.nfe, linear_there.nfe, calls_interval(each, linear_there))
+        if ratio.more:
             found.append(f"{each.setting.label} at {quantity(steps, 'step')} ({ratio.text})")
     if found:
         yield Note(
-            f"more denoiser calls than linear's: {listed(found, FEW)}; a gain there is none at equal cost",
+            f"more denoiser calls than linear's: {listed(found, FEW)}; a gain there is not surely one at equal cost",
             "more-calls",
             "compare with linear at as many steps, or look at the frontier (--frontier)",
         )

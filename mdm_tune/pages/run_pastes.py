@@ -51,6 +51,7 @@ def pastes_of(view: RunView) -> Iterator[Paste]:
         yield Paste(f"shared-{steps}", f"{quantity(steps, 'step')}: the shared schedule", text)
     for budget in view.budgets:
         yield from _of_budget(view, budget)
+    yield from _cheapest(view)
     if done and best is not None and (name := "counts" if best.counts else "alphas" if best.alphas else ""):
         text = f"import mdm_tune\n\n{name} = mdm_tune.load_schedule({view.path!r}).budget({best.steps}).{name}"
         yield Paste("load", f"The {_kept(view)} {name} from the file, without torch", text)
@@ -94,6 +95,21 @@ def _following(view: RunView, policy: str, steps: int) -> str:
         return f"mdm_tune.generate(model, tokenizer, prompts, schedule={policy!r}, steps={steps})"
     words = ["mdm-tune", "sample", f"{view.path}/config.yaml", "--schedule", policy, "--steps", str(steps)]
     return shlex.join([*words, *view.about.flags])
+
+
+def _cheapest(view: RunView) -> Iterator[Paste]:
+    """The cheapest policy that is as good as one token per step, where no budget offers it."""
+    if not view.budgets or view.cheapest_policy is None:
+        return
+    policy, steps = view.cheapest_policy
+    offered = {
+        name
+        for each in view.budgets
+        for name in (each.policy, each.label, each.equal_beside and each.equal_beside.policy)
+    }
+    if policy not in offered:
+        title = f"{quantity(steps, 'step')}: {short_name(policy)}, the cheapest that is as good as one token per step"
+        yield Paste("cheapest", title, _following(view, policy, steps))
 
 
 def _of_budget(view: RunView, budget: BudgetView) -> Iterator[Paste]:

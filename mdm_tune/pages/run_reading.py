@@ -31,7 +31,7 @@ from mdm_tune.pages.run_views import (
     WinsView,
     stand_ins_in,
 )
-from mdm_tune.schedules.equal_cost import equal_cost
+from mdm_tune.schedules.equal_cost import CallRatio, equal_cost
 from mdm_tune.schedules.labels import Label
 
 __all__ = ["RunRecords", "read_run"]
@@ -104,6 +104,8 @@ def read_run(records: RunRecords) -> RunView:
         budgets=tuple(sorted((_budget(each, records.trials) for each in budgets), key=lambda each: each.steps)),
         headline=frontier.get("headline"),
         margin=frontier.get("margin"),
+        cheapest_policy=_cheapest(policies.get("cheapest")),
+        hint=str(policies.get("hint") or ""),
         rows=() if evaluate is None else tuple(_rows(evaluate, about.maximize)),
         frontier=read_frontier(policies, searched=bool((search or {}).get("policy_frontier"))),
         data=None if evaluate is None or not evaluate.get("data") else Estimate.from_json(evaluate["data"]),
@@ -279,6 +281,7 @@ def _budget(record: Record, journal: Mapping[int, Sequence[Record]]) -> BudgetVi
         reference_steps=stated.get("reference_steps"),
         threshold=stated.get("threshold"),
         detectable=record.get("detectable_gain"),
+        call_ratio=_call_ratio(record),
         trials=int(record.get("trials") or 0),
         dropped=int(record.get("dropped") or 0),
         ended=str(record.get("ended") or ""),
@@ -314,6 +317,15 @@ def _policy(record: Record) -> PolicyView:
         trials=int(record.get("trials") or 0),
         why=str(record.get("why") or ""),
     )
+
+
+def _cheapest(record: Record | None) -> tuple[str, int] | None:
+    return None if record is None else (str(record["schedule"]), int(record["steps"]))
+
+
+def _call_ratio(record: Record) -> CallRatio | None:
+    ratio, ends = _number(record.get("calls_of_linear")), record.get("calls_of_linear_ci")
+    return None if ratio is None else CallRatio(ratio, None if ends is None else (float(ends[0]), float(ends[1])))
 
 
 def _reveals(record: Record) -> RevealsView:

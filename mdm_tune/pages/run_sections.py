@@ -102,9 +102,10 @@ def _about_quality(view: RunView) -> Iterator[str]:
     if any(budget.policies for budget in view.budgets):
         yield (
             "Each kind of policy was tuned to the calls of linear. Its gain is corrected for all budgets and kinds. A "
-            f"gain at over {100 * MORE_CALLS:g} % more calls than those of linear, marked as more, is no gain at equal "
-            "cost. A gain of samples marked as less diverse does not count: they lose diversity over the limit, also "
-            "compared with linear at the same steps."
+            f"gain at over {100 * MORE_CALLS:g} % more calls than those of linear, marked as more, is not claimed as "
+            "one at equal cost, also where the interval of the calls includes those of linear. A gain of samples "
+            "marked as less diverse does not count: they lose diversity over the limit, also compared with linear at "
+            "the same steps."
         )
         if view.cheapest:
             yield (

@@ -12,6 +12,7 @@ from mdm_tune.core.statistics import Estimate
 from mdm_tune.pages.frontier import FrontierView
 from mdm_tune.pages.names import short_name
 from mdm_tune.pages.run_values import GainView, LossView, Point, PolicyView, RevealsView, Row, WinsView
+from mdm_tune.schedules.equal_cost import CallRatio
 from mdm_tune.schedules.labels import Label
 
 __all__ = [
@@ -175,6 +176,7 @@ class BudgetView:
         policy: the name of another policy on the command line, with its value; empty for a schedule.
         policies: the best of each kind of policy; empty if one kind is tuned.
         reveals: what each call of adaptive plans and of linear reveals, by label; empty if unknown.
+        call_ratio: the calls compared with those of linear; None in older records.
     """
 
     steps: int
@@ -215,6 +217,7 @@ class BudgetView:
     policy: str = ""
     policies: tuple[PolicyView, ...] = ()
     reveals: Mapping[str, RevealsView] = field(default_factory=dict)
+    call_ratio: CallRatio | None = None
 
     @property
     def against_rival(self) -> Rivalry | None:
@@ -433,6 +436,8 @@ class RunView:
         budgets: the results of a search, in ascending order of steps.
         headline: the comparison with linear at larger budgets that saves most calls; None if none is shown.
         margin: the share of linear's value that counts as no loss.
+        cheapest_policy: the name and the budget of the cheapest policy; None if there is none.
+        hint: what was not measured and may be cheaper; empty if there is nothing to say.
         rows: the rows of an evaluation, in its order.
         frontier: of the search, or else of the evaluation; None if neither has one.
         data: the value of the data itself in the evaluation.
@@ -458,6 +463,8 @@ class RunView:
     budgets: tuple[BudgetView, ...] = ()
     headline: Record | None = None
     margin: float | None = None
+    cheapest_policy: tuple[str, int] | None = None
+    hint: str = ""
     rows: tuple[Row, ...] = ()
     frontier: FrontierView | None = None
     data: Estimate | None = None

@@ -102,11 +102,13 @@ def _without_a_gain(budgets: Sequence[BudgetView]) -> str:
                 f"At no more calls than linear ({100 * MORE_CALLS:g} % tolerated), "
                 f"{short_name(kind.policy or kind.kind)} is better by {larger.text} at "
                 f"{quantity(steps, 'step')}. The winner of the search, {best.name}, makes {best.calls:.4g} calls {at} "
-                f"instead of {than:.4g}, which is more."
+                f"instead of {than:.4g}, which is more{_ratio(best)}."
             )
+        unsure = best.call_ratio is not None and not best.call_ratio.surely_more
+        what = "A gain over linear at equal calls is not sure" if unsure else "No gain over linear at equal calls"
         return (
-            f"No gain over linear at equal calls: the value is higher by {gain} {at}, but at {best.calls:.4g} denoiser "
-            f"calls instead of {than:.4g}."
+            f"{what}: the value is higher by {gain} {at}, but at {best.calls:.4g} denoiser calls instead of "
+            f"{than:.4g}{_ratio(best)}."
         )
     if verdict is Verdict.LESS_DIVERSE:
         return f"No gain over linear counts: the value is higher by {gain} {at}, but the samples are less diverse."
@@ -116,6 +118,11 @@ def _without_a_gain(budgets: Sequence[BudgetView]) -> str:
         loss = "" if best.rejected is None else f" ({best.rejected[2].text} {at})"
         return f"No schedule is better than linear. The one that was chosen is worse{loss}, so linear is returned."
     return f"No gain over linear is shown: {gain} {at}."
+
+
+def _ratio(budget: BudgetView) -> str:
+    """How many more calls than linear the winner made, with the interval; empty in older records."""
+    return "" if budget.call_ratio is None else f" ({budget.call_ratio.text})"
 
 
 def _best_equal(budgets: Sequence[BudgetView]) -> tuple[GainView, PolicyView, BudgetView] | None:
@@ -256,7 +263,8 @@ def findings(view: RunView) -> list[Finding]:
 
 def _savings(view: RunView) -> Iterator[Finding]:
     if view.cheapest:
-        yield Finding("note", f"{view.cheapest[0].upper()}{view.cheapest[1:].rstrip('.')}.")
+        told = [f"{text[0].upper()}{text[1:].rstrip('.')}." for text in (view.cheapest, view.hint) if text]
+        yield Finding("note", " ".join(told))
     saved = view.headline
     if saved is None:
         return

@@ -188,6 +188,7 @@ class PolicyFrontierRecord(JsonRecord):
         policies: One record per policy.
         points: Every policy at every budget; measurements that repeat are left out.
         equal_calls: Whether all denoiser calls cost about the same, so that calls can be compared as cost.
+        hint: What was not measured and may be cheaper than the named policy; empty if there is nothing to say.
     """
 
     margin: float
@@ -199,6 +200,7 @@ class PolicyFrontierRecord(JsonRecord):
     policies: tuple[CurveRecord, ...]
     points: tuple[PointRecord, ...]
     equal_calls: bool
+    hint: str = ""
 
     @classmethod
     def of(
@@ -246,6 +248,7 @@ class PolicyFrontierRecord(JsonRecord):
                 for tested, point in kept
             ),
             equal_calls=equal_calls,
+            hint="" if found.best is None else _hint(found, found.best, points),
         )
 
 
@@ -300,14 +303,43 @@ def _sentence(found: Cheapest, best: CheapestRecord | None) -> str:
             else (f"; linear needs {best.linear:.4g}")
         )
         return (
-            f"the cheapest policy whose quality is {within}: {best.schedule}, {at} calls in place of "
-            f"{reference.nfe:.4g}{linear} ({how}){_less_diverse(best.losses)}"
+            f"{_measured(found)}, the cheapest policy whose quality is {within}: {best.schedule}, {at} calls in place "
+            f"of {reference.nfe:.4g}{linear} ({how}){_less_diverse(best.losses)}"
         )
     if not found.tests:
         return f"no policy makes fewer calls than one token per step ({calls})"
     if found.untested:
         return f"untested, too few examples: whether a policy is {within} ({calls})"
     return f"no policy is shown to be {within} ({calls}; {how})"
+
+
+def _measured(found: Cheapest) -> str:
+    """Among how many points the cheapest is looked for."""
+    points = {(point.scores.setting.label, point.scores.setting.steps) for point in found.points if not point.same}
+    *steps, last = (str(each) for each in sorted({steps for _, steps in points}))
+    return f"of {quantity(len(points), 'point')} measured at {f'{listed(steps)} and ' if steps else ''}{last} steps"
+
+
+def _hint(found: Cheapest, best: Tested, points: Sequence[Point]) -> str:
+    """What was not measured between the cheapest point and what is not good enough; empty if nothing lies between."""
+    setting = best.scores.setting
+    budgets = {point.scores.setting.steps for point in points}
+    own = {point.scores.setting.steps for point in points if point.scores.setting.label == setting.label}
+    if setting.adaptive is not None and len(own) > 1:  # it has the same value at all budgets
+        calls = [point.scores.nfe for point in found.points if point.policy == best.policy]
+        below = max((each for each in calls if each < best.scores.nfe), default=None)
+        where = "below" if below is None else f"between {below:.3g} and"
+        return (
+            f"no value of {best.policy} was measured {where} {best.scores.nfe:.3g} calls, and fewer may do: try others"
+        )
+    below = max((steps for steps in budgets if steps < setting.steps), default=0)
+    if setting.steps - below < 2:
+        return ""
+    where = f"between {below} and {setting.steps}" if below else f"below {setting.steps}"
+    middle = (below + setting.steps) // 2
+    return (
+        f"no budget {where} steps was measured, where fewer calls may do: try others, such as {middle} (sampler.steps)"
+    )
 
 
 def _less_diverse(losses: Sequence[Loss]) -> str:

@@ -21,7 +21,7 @@ from mdm_tune.run.page_records import BudgetDetails, ProfileCurve, SamplePair
 from mdm_tune.run.policy_records import PolicyRecord
 from mdm_tune.run.record_parts import CallsRecord, PlanRecord, ReportedRecord, WarningRecord
 from mdm_tune.run.shared_records import SharedRecord, TunedPolicy
-from mdm_tune.schedules.equal_cost import FLAG
+from mdm_tune.schedules.equal_cost import FLAG, CallRatio
 from mdm_tune.search.confirmation import Budget, Loser
 from mdm_tune.search.gains import Gain, Loss, outcome_of
 from mdm_tune.search.outcomes import Ended, Outcome, Saving
@@ -117,6 +117,8 @@ class QualityRecord(JsonRecord):
         detectable_gain: The smallest gain that this split shows with 80 % power; None if no gain can be shown, or if
             that is unknown.
         gain_can_be_shown: Whether some gain can be shown; None if that is unknown.
+        calls_of_linear: The winner's calls as a multiple of those of linear; None in older records.
+        calls_of_linear_ci: Its 95 % interval; None if the calls do not vary, and in older records.
     """
 
     calls: Beside[CallsRecord]
@@ -137,6 +139,8 @@ class QualityRecord(JsonRecord):
     diversity_losses: LossesRecord | None
     detectable_gain: float | None
     gain_can_be_shown: bool | None
+    calls_of_linear: float | None = None
+    calls_of_linear_ci: tuple[float, float] | None = None
 
     @classmethod
     def of(cls, run: Run, budget: Budget) -> QualityRecord:
@@ -168,6 +172,8 @@ class QualityRecord(JsonRecord):
             ),
             detectable_gain=finite_or_none(budget.detectable),
             gain_can_be_shown=None if budget.detectable is None else math.isfinite(budget.detectable),
+            calls_of_linear=budget.call_ratio.ratio,
+            calls_of_linear_ci=budget.call_ratio.ci,
         )
 
     @property
@@ -176,6 +182,11 @@ class QualityRecord(JsonRecord):
         blocked = any(loss.blocks for loss in self.flagged)
         more = FLAG in self.flags
         return outcome_of(self.gain_over_linear, lost=self.loser is not None, blocked=blocked, more_calls=more)
+
+    @property
+    def call_ratio(self) -> CallRatio | None:
+        """The winner's calls, compared with those of linear; None in older records."""
+        return None if self.calls_of_linear is None else CallRatio(self.calls_of_linear, self.calls_of_linear_ci)
 
     @property
     def flagged(self) -> tuple[Loss, ...]:
@@ -242,6 +253,15 @@ class BudgetRecord(JsonRecord):
             stand_ins=budget.stand_ins,
             policies=tuple(map(PolicyRecord.of, budget.policies)),
         )
+
+    @property
+    def equal(self) -> PolicyRecord | None:
+        """The kind with the largest gain that counts, where the gain of the winner is at more calls; None elsewhere."""
+        if self.quality.outcome is not Outcome.MORE_CALLS:
+            return None
+        won = [each for each in self.policies if each.beats_linear]
+        gains = {each.gain_over_linear.value: each for each in won if each.gain_over_linear is not None}
+        return gains[max(gains)] if gains else None
 
     @property
     def idle_steps(self) -> bool:

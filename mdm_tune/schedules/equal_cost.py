@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mdm_tune.core.interval_text import interval_text
+
 __all__ = ["MORE_CALLS", "CallRatio", "equal_cost"]
 
 MORE_CALLS = 0.02  # a share of linear's calls; a policy that makes more calls than that is not compared at equal cost
@@ -17,27 +19,42 @@ class CallRatio:
 
     Attributes:
         ratio: Calls of the policy over calls of linear, as they were made on the same examples.
+        ci: Its 95 % interval; None if it is unknown, or if the calls do not vary.
     """
 
     ratio: float
+    ci: tuple[float, float] | None = None
 
     @property
     def more(self) -> bool:
-        """Whether the policy makes over 2 % more calls than linear. A gain of it is then no gain at equal cost."""
+        """Whether the policy made over 2 % more calls than linear. No gain at equal cost is then claimed."""
         return self.ratio > 1 + MORE_CALLS + ROUNDING
 
     @property
+    def surely_more(self) -> bool:
+        """Whether it makes over 2 % more calls on other examples too: the whole interval lies above."""
+        return self.more and (self.ci is None or self.ci[0] > 1 + MORE_CALLS)
+
+    @property
     def flag(self) -> str | None:
-        """``more-calls`` if the policy makes more calls; otherwise None."""
+        """``more-calls`` if the policy made more calls; otherwise None."""
         return FLAG if self.more else None
 
     @property
     def text(self) -> str:
-        """The ratio in words."""
-        return f"{self.ratio:.3g} times linear's calls"
+        """How many more calls these are, in words."""
+        share = 100 * (self.ratio - 1)
+        if self.ci is None:
+            return f"{share:.2g} % more calls than linear"
+        return f"{interval_text(share, (100 * (self.ci[0] - 1), 100 * (self.ci[1] - 1)))} % more calls than linear"
+
+    @property
+    def verdict(self) -> str:
+        """What more calls mean for a gain."""
+        return "no gain at equal cost" if self.surely_more else "not surely a gain at equal cost"
 
 
-def equal_cost(calls: float, linear_calls: float) -> CallRatio:
+def equal_cost(calls: float, linear_calls: float, ci: tuple[float, float] | None = None) -> CallRatio:
     """Compare the denoiser calls of a policy with those of linear at the same budget.
 
     The calls are those that were made on the examples of the comparison, not those that the budget allows. Fewer calls
@@ -46,5 +63,6 @@ def equal_cost(calls: float, linear_calls: float) -> CallRatio:
     Args:
         calls: Mean calls of the policy, above 0.
         linear_calls: Mean calls of linear on the same examples, above 0.
+        ci: The interval of their ratio; None if it is unknown.
     """
-    return CallRatio(calls / linear_calls)
+    return CallRatio(calls / linear_calls, ci)

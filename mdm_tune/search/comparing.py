@@ -12,7 +12,7 @@ from mdm_tune.evaluation.settings import Policy
 from mdm_tune.metrics.quality import ExactMetric
 from mdm_tune.schedules.equal_cost import CallRatio, equal_cost
 from mdm_tune.search.finalists import Candidate, Study
-from mdm_tune.search.gains import Diversity, Gain, diversity_of, gain_of, outcome_of
+from mdm_tune.search.gains import Diversity, Gain, calls_interval, diversity_of, gain_of, outcome_of
 from mdm_tune.search.outcomes import Outcome
 
 __all__ = ["Compared", "Comparer", "PolicyOutcome", "compared_diversity", "outcomes_of_kinds"]
@@ -83,7 +83,7 @@ class Comparer:
             policy=policy,
             scores=scores,
             gain=self.gain(scores),
-            calls=equal_cost(scores.nfe, self.linear.nfe),
+            calls=equal_cost(scores.nfe, self.linear.nfe, calls_interval(scores, self.linear)),
             diversity=self.diversity(scores),
         )
 

@@ -14,7 +14,7 @@ from mdm_tune.schedules.curves import Linear
 from mdm_tune.schedules.equal_cost import CallRatio, equal_cost
 from mdm_tune.search.comparing import Comparer, PolicyOutcome, outcomes_of_kinds
 from mdm_tune.search.finalists import Candidate, Lineup, Study
-from mdm_tune.search.gains import Diversity, Gain, gain_of, outcome_of
+from mdm_tune.search.gains import Diversity, Gain, calls_interval, gain_of, outcome_of
 from mdm_tune.search.outcomes import Ended, Ending, Outcome
 from mdm_tune.search.power import detectable
 from mdm_tune.search.stand_ins import StandIns
@@ -129,7 +129,8 @@ class Budget:
     @property
     def call_ratio(self) -> CallRatio:
         """The winner's calls on the report split, compared with those of linear."""
-        return equal_cost(self.winner.nfe, self.baselines["linear"].nfe)
+        linear = self.baselines["linear"]
+        return equal_cost(self.winner.nfe, linear.nfe, calls_interval(self.winner, linear))
 
     @property
     def beats_linear(self) -> bool:

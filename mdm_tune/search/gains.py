@@ -33,6 +33,7 @@ __all__ = [
     "Gain",
     "Loss",
     "NoWorse",
+    "calls_interval",
     "claimed",
     "differing_of",
     "diversity_of",
@@ -183,6 +184,24 @@ def outcome_of(gain: Gain, *, lost: bool, blocked: bool, more_calls: bool = Fals
     if gain.ci is None or gain.familywise is None or gain.ci[0] <= 0:
         return Outcome.NO_GAIN
     return Outcome.TOO_FEW_DIFFER if gain.familywise[0] > 0 else Outcome.UNCORRECTED
+
+
+def calls_interval(scores: Scores, linear: Scores) -> tuple[float, float] | None:
+    """The 95 % interval of a policy's calls over those of linear, linearised; None if the ratio does not vary.
+
+    Source: Cochran, Sampling Techniques, 3rd ed., section 6.3.
+
+    Args:
+        scores: The policy's scores.
+        linear: Those of linear on the same examples.
+    """
+    ratio = scores.nfe / linear.nfe
+    if scores.calls is None and linear.calls is None:
+        return None
+    own, other = (each.nfe if each.calls is None else each.calls for each in (scores, linear))
+    rest = np.asarray((own - ratio * np.asarray(other)) / linear.nfe, dtype=float)
+    found = ratio + rest - rest.mean()
+    return None if is_constant(found) else estimate(found, groups=scores.groups).ci
 
 
 def differing_of(differences: Values, groups: Groups | None) -> tuple[int, int]:

@@ -33,7 +33,7 @@ from mdm_tune.terminal.export_lines import export_lines
 from mdm_tune.terminal.frontier_tables import frontier_lines, frontier_table, policies_table
 from mdm_tune.terminal.layout import Grid, folded
 from mdm_tune.terminal.log_file import LogFile
-from mdm_tune.terminal.policy_tables import kinds_table, policy_notes
+from mdm_tune.terminal.policy_tables import kinds_table, other_pastes, policy_notes
 from mdm_tune.terminal.profile_tables import curve_table, energies_table, left_behind, prices_table
 from mdm_tune.terminal.shared_tables import SHARED_FILE, shared_lines, shared_table
 from mdm_tune.terminal.status import Status
@@ -311,6 +311,8 @@ class Screen:
         self.say(f"run folder     {one_line(result.files.run)}", whole=True)
         self.say(f"page           {one_line(str(Path(result.files.run) / 'report.html'))}", whole=True)
         self.warnings(result.warnings)
+        for line in other_pastes(result):
+            self.out(line)
         self.next(next_commands)
         for line in pastes(result):
             self.out(line)

@@ -69,6 +69,8 @@ def frontier_lines(frontier: PolicyFrontierRecord | None) -> Iterator[str]:
     """The cheapest policy in a sentence."""
     if frontier is not None:
         yield f"\n{frontier.sentence}"
+        if frontier.hint:
+            yield frontier.hint
         if not frontier.equal_calls:
             yield "calls do not cost the same here: compare tokens per second too, which this machine decides"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from mdm_tune.core.interval_text import interval_text
@@ -10,6 +10,7 @@ from mdm_tune.core.messages import listed, quantity
 from mdm_tune.core.numerals import shortest
 from mdm_tune.core.statistics import TOO_FEW
 from mdm_tune.run.record_parts import PlanRecord, ReportedRecord, WarningRecord
+from mdm_tune.schedules.equal_cost import FLAG, MORE_CALLS
 from mdm_tune.schedules.labels import Label, short_label
 from mdm_tune.search.outcomes import Outcome, Saving
 from mdm_tune.terminal.cost_tables import cannot_be_shown
@@ -90,7 +91,7 @@ def _reference(losses: LossesRecord) -> str:
 def verdict(budget: BudgetRecord) -> list[str]:
     """Lines about one budget: the outcome of the comparison with linear, then what limits it."""
     quality = budget.quality
-    lines = [_outcome(quality), *_losses(quality)]
+    lines = [_outcome(quality), *_at_equal_calls(budget), *_losses(quality)]
     if quality.detectable_gain is not None:
         gain = f"{quality.detectable_gain:.3g}"
         lines.append(f"by the differences seen in it, this report split shows gains of {gain} and more (80 % power)")
@@ -135,7 +136,9 @@ def _outcome(quality: QualityRecord) -> str:
         case Outcome.LESS_DIVERSE:
             return f"better than linear by {gain.text}, but not counted as a win: the samples are less diverse"
         case Outcome.MORE_CALLS:
-            return f"better than linear by {gain.text}, but at more calls: this is no gain at equal cost"
+            ratio = quality.call_ratio
+            how = "more calls: no gain at equal cost" if ratio is None else f"{ratio.text}: {ratio.verdict}"
+            return f"better than linear by {gain.text}, but at {how}"
         case Outcome.TOO_FEW_DIFFER:
             needed = "" if gain.fewest is None else f", of {gain.fewest} that a claim takes"
             few = f"but only {gain.differing} examples differ{needed}"
@@ -144,6 +147,17 @@ def _outcome(quality: QualityRecord) -> str:
             return f"no gain over linear is claimed: {gain.text}, corrected {gain.corrected_text}"
         case _:
             return f"no gain over linear here: {gain.text}"
+
+
+def _at_equal_calls(budget: BudgetRecord) -> Iterator[str]:
+    """The policy whose gain counts where that of the winner is at more calls."""
+    equal = budget.equal
+    if equal is None or equal.policy is None or equal.calls is None or equal.gain_over_linear is None:
+        return
+    yield (
+        f"at no more calls than linear ({100 * MORE_CALLS:g} % tolerated): {short_label(equal.policy)}, "
+        f"{equal.calls.text} calls, is better by {equal.gain_over_linear.corrected_text}"
+    )
 
 
 def _losses(quality: QualityRecord) -> list[str]:
@@ -235,8 +249,8 @@ def headline(result: SearchResult) -> list[str]:
     )
     if best.linear_too:
         lines.append(f"  so is linear at {quantity(best.steps, 'step')}: the saving is not the schedule's")
-    if best.flags:
-        lines.append(f"  its samples are flagged: {', '.join(best.flags)}")
+    if flags := [flag for flag in best.flags if flag != FLAG]:  # the ratio has the calls that were made
+        lines.append(f"  its samples are flagged: {', '.join(flags)}")
     return lines
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mdm_tune.pages.run_pastes import pastes_of
+from tests.pages.test_frontier import FRONTIER
 from tests.pages.test_run_page import made
 from tests.support.search_results import BUDGET, two_budgets
 
@@ -51,3 +52,15 @@ def test_values_to_copy_are_whole() -> None:
     quota = "quota:beta:0.9,0.3#8@0.99999886"
     command = texts({**PLAN, "policy": quota})["counts-4"]
     assert shlex.split(command)[3:] == ["--schedule", quota, "--steps", "4"]
+
+
+def test_the_cheapest_policy_is_offered_where_no_budget_offers_it() -> None:
+    quota = "quota:beta:0.9,0.3#8@0.99999886"
+    record = two_budgets() | {"budgets": [{**BUDGET, **PLAN}]}
+
+    def offered(name: str) -> dict[str, str]:
+        frontier = {**FRONTIER, "cheapest": {"schedule": name, "steps": 8}}
+        return {paste.id: paste.text for paste in pastes_of(made(record | {"policy_frontier": frontier}))}
+
+    assert shlex.split(offered(quota)["cheapest"])[3:] == ["--schedule", quota, "--steps", "8"]
+    assert "cheapest" not in offered("threshold:0.875") and "cheapest" not in texts(PLAN)

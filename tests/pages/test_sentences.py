@@ -121,6 +121,13 @@ def test_the_verdict_is_that_of_the_search(record: dict[str, Any]) -> None:
 def test_a_gain_at_more_calls_is_none_at_equal_cost() -> None:
     assert view(MORE).budgets[0].verdict is Verdict.MORE_CALLS
     assert view({**MORE, "gain_over_linear": {**GAIN, "shown": False}}).budgets[0].verdict is not Verdict.MORE_CALLS
+    unsure = {**MORE, "calls_of_linear": 1.0625, "calls_of_linear_ci": [0.99, 1.135]}
+    assert headline(view(unsure)) == (
+        "A gain over linear at equal calls is not sure: the value is higher by 0.030 [0.018, 0.042] at 4 steps, but at "
+        "4.25 denoiser calls instead of 4 (6 [-1, 14] % more calls than linear)."
+    )
+    sure = {**unsure, "calls_of_linear_ci": [1.05, 1.075]}
+    assert headline(view(sure)).startswith("No gain over linear at equal calls: the value is higher by 0.030")
     rival_too = {**rival(0.01, 0.03, shown=True), "flags": ["more-calls"]}
     assert view(rival_too).budgets[0].against_rival is Rivalry.MORE_CALLS
 
@@ -255,6 +262,8 @@ def test_gains_of_adaptive_policies_are_not_called_those_of_schedules() -> None:
 def test_the_cheapest_policy_comes_first_and_begins_with_a_capital_letter() -> None:
     (first, *_) = findings(replace(view(NO_GAIN), cheapest="the cheapest policy is threshold:0.9"))
     assert first.text == "The cheapest policy is threshold:0.9."
+    (first, *_) = findings(replace(view(NO_GAIN), cheapest="of 4 points threshold:0.9", hint="no budget between"))
+    assert first.text == "Of 4 points threshold:0.9. No budget between."
 
 
 def test_a_winner_that_is_the_best_hand_made_schedule_is_not_compared_with_itself() -> None:

@@ -82,17 +82,31 @@ def test_the_sentence_names_the_cheapest_policy_with_its_calls_for_all_tests_tog
     assert own is not None and found.cheapest.calls.nfe_ci == pytest.approx(own)
     low, high = own
     assert found.sentence == (
+        "of 4 points measured at 8 and 16 steps, "
         "the cheapest policy whose quality is within 5 % of one token per step: threshold:0.9, "
         f"8.00 [{low:.2f}, {high:.2f}] calls in place of 32; linear needs 16 (95 % sure, corrected for 4 tests)"
     )
     assert found.cheapest.ratio == 4.0 and found.cheapest.linear == 16.0
     assert record(POINTS[:2]).sentence.startswith(
+        "of 2 points measured at 8 and 16 steps, "
         "the cheapest policy whose quality is within 5 % of one token per step: linear, 16 calls in place of 32 ("
     )
     assert record(POINTS[:1]).sentence == (
         "no policy is shown to be within 5 % of one token per step (32 calls; 95 % sure, corrected for 1 test)"
     )
     assert record([REFERENCE]).sentence == "no policy makes fewer calls than one token per step (32 calls)"
+
+
+def test_what_was_not_measured_below_the_cheapest_is_said() -> None:
+    between = "no budget between 8 and 16 steps was measured, where fewer calls may do: try others, such as 12 "
+    assert record(POINTS[:2]).hint == f"{between}(sampler.steps)"
+    assert record([*POINTS[:2], point("linear", 15, 200)]).hint == ""
+    assert record(POINTS[1:2]).hint.startswith("no budget below 16 steps was measured, where fewer calls may do: try")
+    assert record(POINTS[:1]).hint == ""  # nothing is named
+    same = [point("threshold:0.9", steps, 32, CALLS) for steps in (8, 16)]
+    others = "was measured between 4 and 8 calls, and fewer may do: try others"
+    assert record([POINTS[2], *same]).hint == f"no value of threshold {others}"
+    assert record(same).hint == "no value of threshold was measured below 8 calls, and fewer may do: try others"
 
 
 def test_the_sentence_says_what_the_named_policy_loses_in_diversity() -> None:

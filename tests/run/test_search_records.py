@@ -108,6 +108,8 @@ def test_an_older_budget_without_the_details_of_the_page_can_be_read() -> None:
 
 @pytest.mark.parametrize("key", [key for key in budget_record().to_json() if key not in BudgetDetails().to_json()])
 def test_a_budget_without_one_of_its_keys_is_refused(key: str) -> None:
+    if key.startswith("calls_of_linear"):
+        return
     record = budget_record().to_json()
     if key in ("no_interval", "independent", "policies", "stand_ins", "policy"):  # which earlier files lack
         return

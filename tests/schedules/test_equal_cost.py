@@ -18,4 +18,12 @@ def test_over_two_percent_more_calls_are_flagged_and_fewer_are_not(calls: float,
 
 
 def test_the_ratio_is_said_in_words() -> None:
-    assert equal_cost(17.0, 16.0).text == "1.06 times linear's calls"
+    assert equal_cost(17.0, 16.0).text == "6.2 % more calls than linear"
+    assert equal_cost(4.16, 4.0, (0.99, 1.09)).text == "4 [-1, 9] % more calls than linear"
+
+
+def test_more_calls_may_be_so_on_these_examples_alone() -> None:
+    verdicts = [equal_cost(4.16, 4.0, ci).verdict for ci in (None, (0.99, 1.09), (1.01, 1.07), (1.03, 1.05))]
+    unsure, sure = "not surely a gain at equal cost", "no gain at equal cost"
+    assert verdicts == [sure, unsure, unsure, sure]
+    assert not equal_cost(4.04, 4.0, (1.005, 1.015)).surely_more

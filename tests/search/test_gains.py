@@ -13,7 +13,7 @@ from scipy import stats
 from mdm_tune.core.statistics import Estimate, corrected_confidence, estimate, lower_bounds
 from mdm_tune.evaluation.scores import Cost, Scores
 from mdm_tune.evaluation.settings import Setting
-from mdm_tune.search.gains import claimed, diversity_of, gain_of, no_worse
+from mdm_tune.search.gains import calls_interval, claimed, diversity_of, gain_of, no_worse
 
 Values = NDArray[np.float64]
 SETTING = Setting("linear", 4, 8, counts=(2, 2, 2, 2))
@@ -275,3 +275,27 @@ def test_many_samples_are_judged_as_a_single_search_is(count: int, claims: int) 
             one, two = (replace(scored(each), bounds=(0.0, 1.0)) for each in (sample, np.zeros(count)))
             assert gain_of(one, two, "maximize", claims).shown == expected
     assert claimed(kinds[2], 0.95, 1.0).all() == (count >= 10)
+
+
+def called(calls: Values | None, mean: float = 8.0, groups: list[int] | None = None) -> Scores:
+    nfe = mean if calls is None else float(calls.mean())
+    return replace(scored(np.zeros(200)), nfe=nfe, calls=calls, groups=groups)
+
+
+def test_more_calls_have_the_interval_of_a_ratio_of_means_on_the_same_examples() -> None:
+    rng = np.random.default_rng(0)
+    linear = rng.integers(4, 9, 200).astype(float)  # answers of several lengths
+    own = linear * rng.uniform(0.7, 1.5, 200)
+    found = calls_interval(called(own), called(linear))
+    assert found is not None
+    picks = rng.integers(0, 200, (20_000, 200))
+    drawn = np.quantile(own[picks].mean(1) / linear[picks].mean(1), [0.025, 0.975])  # the bootstrap's interval
+    assert found == pytest.approx(drawn, abs=0.15 * (drawn[1] - drawn[0]))
+    fixed = calls_interval(called(own), called(None, 6.0))
+    ends = estimate(own).ci
+    assert fixed is not None and ends is not None and np.multiply(fixed, 6.0) == pytest.approx(ends)
+    assert calls_interval(called(1.5 * linear), called(linear)) is None  # the ratio does not vary
+    assert calls_interval(called(None, 8.5), called(None)) is None
+    twice = calls_interval(called(np.repeat(own[:100], 2), groups=[*np.repeat(range(100), 2)]), called(None))
+    alone = calls_interval(called(own[:100]), called(None))
+    assert twice is not None and alone is not None and twice == pytest.approx(alone)

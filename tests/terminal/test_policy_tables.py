@@ -20,7 +20,7 @@ def test_the_table_has_a_row_for_each_kind_and_says_what_is_missing() -> None:
     assert cells[0] == ["counts: beta:2,0.5", "threshold:0.9", "klass"] and cells[1][2] == "none"
     assert cells[2][:2] == ["8", "8.4"] and cells[3][0].startswith("0.9995")
     assert policy_notes(budget) == [
-        "threshold made 1.05 times linear's calls: a gain of it is no gain at equal cost",
+        "threshold made 5 % more calls than linear: a gain of it is no gain at equal cost",
         "klass: cannot make 8 calls at 8 steps",
     ]
     assert kinds_table(cast(BudgetRecord, SimpleNamespace(policies=()))) is None

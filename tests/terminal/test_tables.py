@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
 
 from mdm_tune.core.interval_text import estimate_text, is_exact
+from mdm_tune.run.policy_records import PolicyRecord
 from mdm_tune.run.record_parts import PlanRecord
 from mdm_tune.terminal.cost_tables import detectable_lines
+from mdm_tune.terminal.policy_tables import other_pastes
 from mdm_tune.terminal.tables import (
     budgets_table,
     diversity_table,
@@ -18,6 +21,8 @@ from mdm_tune.terminal.tables import (
     short_names,
     verdict,
 )
+from tests.run.test_frontier_records import POINTS, record
+from tests.run.test_policy_records import outcome
 from tests.support.search_results import (
     BUDGET,
     EXACT,
@@ -147,6 +152,37 @@ def test_the_headline_says_what_is_saved_and_what_it_takes_for_granted() -> None
     exact = two_budgets()
     exact["budgets"][0] = {**BUDGET, "ci": None, "independent": None}
     assert headline(search_result(exact)) == [claim.replace(how, "(margin 1 %, computed exactly)")]
+
+
+def test_a_gain_at_more_calls_is_worded_by_their_interval_and_the_kind_that_counts_is_named_first() -> None:
+    calls = {"flags": ["more-calls"], "calls_of_linear": 1.04, "calls_of_linear_ci": [0.99, 1.09]}
+    threshold = PolicyRecord.of(outcome("threshold:0.9")).to_json()
+    quota = {**threshold, "kind": "quota", "policy": "quota:linear#8@0.9"}
+    kinds = [quota, {**threshold, "beats_linear": False, "more_calls": True}]
+    found = budget_record(**calls, policies=kinds, policy="threshold:0.9", counts=None)
+    gain = PolicyRecord.from_json(quota).gain_over_linear
+    assert gain is not None and verdict(found)[:2] == [
+        "better than linear by 0.030 [0.020, 0.040], but at 4 [-1, 9] % more calls than linear: not surely a gain at "
+        "equal cost",
+        "at no more calls than linear (2 % tolerated): quota:linear#8@0.9, 8 calls, is better by "
+        + gain.corrected_text,
+    ]
+    (other,) = other_pastes(replace(search_result(), budgets=(found,)))
+    assert "'quota:linear#8@0.9'" in other and other.endswith("; better than linear at no more calls")
+    sure = budget_record(**{**calls, "calls_of_linear_ci": [1.03, 1.05]}, policy="threshold:0.9", counts=None)
+    assert verdict(sure)[0].endswith("4.0 [3.0, 5.0] % more calls than linear: no gain at equal cost")
+    saved = search_result(flags=["more-calls"])
+    assert not any("flagged" in line for line in headline(saved))  # what is saved counts the calls that were made
+
+
+def test_the_cheapest_policy_can_be_pasted_where_no_budget_offers_it() -> None:
+    frontier = record(POINTS)
+    assert frontier.cheapest is not None and [*other_pastes(search_result())] == []
+    (line,) = other_pastes(replace(search_result(), policy_frontier=frontier))
+    assert line.startswith("schedule = 'threshold:0.9'  # about 16 denoiser calls")
+    assert line.endswith("; the cheapest within 5 % of one token per step")
+    won = replace(search_result(), budgets=(budget_record(policy="threshold:0.9", counts=None),))
+    assert [*other_pastes(replace(won, policy_frontier=frontier))] == []
 
 
 def test_counts_can_be_pasted() -> None:
