@@ -14,7 +14,7 @@ from mdm_tune import cli_start
 from mdm_tune.cli_start import AsJson, LogTo, Quiet, Verbose
 from mdm_tune.commands.flags import Command, Flags, generated
 from mdm_tune.core.errors import InputError, RunError
-from mdm_tune.core.memory import keep_freed_memory
+from mdm_tune.core.memory import collecting_later, keep_freed_memory
 from mdm_tune.core.signals import INTERRUPTED, raise_on_signals
 from mdm_tune.core.streams import redirect_rest_to_stderr
 from mdm_tune.terminal.console import Screen
@@ -139,8 +139,9 @@ def search(
             raise InputError("--resume goes on with a search and --overwrite replaces it; give one of them")
         screen.begin(f"mdm-tune search {config}: loading")
         since = time.monotonic()  # before torch is imported
-        from mdm_tune.commands.dry_run import dry_run as price
-        from mdm_tune.commands.search import search as tune
+        with collecting_later():
+            from mdm_tune.commands.dry_run import dry_run as price
+            from mdm_tune.commands.search import search as tune
 
         flags = Flags(
             config=config,
@@ -203,7 +204,8 @@ def evaluate(
 
         check_budgets(steps or ())
         screen.begin(f"mdm-tune evaluate {config}: loading")
-        from mdm_tune.commands.evaluate import evaluate as score
+        with collecting_later():
+            from mdm_tune.commands.evaluate import evaluate as score
 
         flags = Flags(
             config=config,
@@ -271,8 +273,9 @@ def sample(
         check_budgets(() if steps is None else (steps,))
         screen.watch(watch is not None, saves=save is not None)
         screen.begin(f"mdm-tune sample {config}: loading")
-        from mdm_tune.commands.sample import sample as draw
-        from mdm_tune.commands.watching import wanted
+        with collecting_later():
+            from mdm_tune.commands.sample import sample as draw
+            from mdm_tune.commands.watching import wanted
 
         flags = Flags(
             config=config,
@@ -322,7 +325,8 @@ def profile(
 
         check_budgets(steps or ())
         screen.begin(f"mdm-tune profile {config}: loading")
-        from mdm_tune.commands.profile import profile as measure
+        with collecting_later():
+            from mdm_tune.commands.profile import profile as measure
 
         flags = Flags(
             config=config,

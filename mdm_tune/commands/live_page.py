@@ -27,7 +27,7 @@ from mdm_tune.search.events import Comparison, TrialDone
 
 __all__ = ["LivePage"]
 
-EVERY = 20.0  # seconds between two pages, at least
+EVERY = 60.0  # seconds between two pages, at least
 STAGE = 5.0  # the same where a new stage begins
 RARELY = 20.0  # the same in units of the time that the last page took: pages take a twentieth of the time, at most
 Record = dict[str, Any]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import platform
@@ -119,3 +120,19 @@ def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
             monkeypatch.delenv(name)
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
     assert memory.keep_freed_memory() is False
+
+
+def test_nothing_is_collected_in_a_block_of_imports(monkeypatch: pytest.MonkeyPatch) -> None:
+    frozen: list[int] = []
+    monkeypatch.setattr(gc, "freeze", lambda: frozen.append(1))
+    monkeypatch.setattr(gc, "get_freeze_count", lambda: len(frozen))
+    assert gc.isenabled()
+    with memory.collecting_later():
+        assert not gc.isenabled()
+        with memory.collecting_later():
+            pass
+        assert not gc.isenabled()  # as before the inner block
+    assert gc.isenabled() and frozen == [1]  # once per process
+    with pytest.raises(ImportError), memory.collecting_later():
+        raise ImportError
+    assert gc.isenabled()
