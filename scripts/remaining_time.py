@@ -13,6 +13,7 @@ same times. Only open files of your own, since they are Python pickles.
 from __future__ import annotations
 
 import argparse
+import os
 import pickle
 import tempfile
 import time
@@ -22,11 +23,14 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+from pages import commit
+
 from mdm_tune import evaluate, load_config, search
 from mdm_tune.commands import progress
 from mdm_tune.commands.events import ModelLoaded, Progress
 from mdm_tune.commands.progress import Following, Stages
 from mdm_tune.commands.search_plan import SearchPlan
+from mdm_tune.core.messages import quantity
 from mdm_tune.run.build import build
 
 ROOT = Path(__file__).parent.parent
@@ -58,11 +62,12 @@ Work without denoiser rows besides proposals, such as intervals, is not estimate
 
 `python scripts/remaining_time.py --page docs/remaining-time.md` writes this page; with `--kept FOLDER` it keeps what
 happens in each run, and makes the estimates of a kept run anew without running it. Each run is one command at a time,
-and was run once. Seconds are CPU time, since the machine also did other work. The error is (estimate - rest) / rest.
+and was run once, at commit {commit}. Seconds are CPU time, since the machine did other work too: its load was {load} on
+{cores}. Rows then take unequal times, which makes the rest harder to foresee. The error is (estimate - rest) / rest.
 The table has it at a quarter, a half and three quarters of the command's CPU time, from the call of the command to its
 end, and the least and the largest error from a quarter to nine tenths of the way. *Within 30 %* is the share of all
 lines from a quarter of the way on, while more than one second is left. *At most* is the share of these lines that say
-so.
+so. *Rows* are denoiser rows.
 
 {table}
 
@@ -145,14 +150,19 @@ class Trace:
     """The estimates of a run.
 
     Attributes:
-        total: The CPU seconds of the run.
+        kept: What happened in the run.
         points: CPU seconds since the beginning, with the estimate of the rest; None where none was shown.
         limits: Whether each estimate was shown as a limit, "at most".
     """
 
-    total: float
+    kept: Kept
     points: list[tuple[float, float | None]]
     limits: list[bool]
+
+    @property
+    def total(self) -> float:
+        """The CPU seconds of the run."""
+        return self.kept.total
 
     def error(self, share: float) -> float | None:
         """The relative error of the estimate that was shown at a share of the way; None if none was shown."""
@@ -195,11 +205,20 @@ class Kept:
         sets: The options of its config.
         total: The CPU seconds of the run.
         calls: CPU seconds since the beginning, the name of a method of ``Following``, and its arguments.
+        commit: The commit that ran.
+        load: The mean number of processes that wanted to run, over the minute before the beginning and before the end.
     """
 
     sets: tuple[str, ...]
     total: float
     calls: list[tuple[float, str, tuple[Any, ...]]]
+    commit: str
+    load: tuple[float, float]
+
+    @property
+    def rows(self) -> int:
+        """The denoiser rows that were computed."""
+        return sum(given[0] for _, name, given in self.calls if name == "count")
 
 
 FOLLOWED = ("__call__", "begin", "count", "stage", "foresee")  # methods of ``Following`` that are kept
@@ -223,7 +242,7 @@ class Follower:
             self.limits.append(event.at_most)
 
 
-def run_case(case: Case) -> tuple[Trace, Kept]:
+def run_case(case: Case) -> Trace:
     """Run a case and follow its estimates."""
     calls: list[tuple[float, str, tuple[Any, ...]]] = []
     inside: list[str] = []  # methods that call one another are kept once
@@ -250,7 +269,7 @@ def run_case(case: Case) -> tuple[Trace, Kept]:
     progress.now = time.process_time
     with tempfile.TemporaryDirectory() as folder:
         config = load_config(ROOT / "configs" / f"{case.config}.yaml", case.sets, output=folder)
-        began, follower = time.process_time(), Follower(seconds)
+        began, follower, load = time.process_time(), Follower(seconds), os.getloadavg()[0]
         try:
             for name, method in methods.items():
                 setattr(Following, name, kept(name, method))
@@ -261,7 +280,9 @@ def run_case(case: Case) -> tuple[Trace, Kept]:
         finally:
             for name, method in methods.items():
                 setattr(Following, name, method)
-        return Trace(seconds(), follower.points, follower.limits), Kept(case.sets, seconds(), calls)
+        both = load, os.getloadavg()[0]
+        kept_run = Kept(case.sets, seconds(), calls, commit=commit(), load=both)
+        return Trace(kept_run, follower.points, follower.limits)
 
 
 def of_plan(plan: Any) -> Any:
@@ -284,7 +305,7 @@ def replayed(case: Case, kept: Kept) -> Trace:
                 following.begin(Stages(plan) if isinstance(plan, list) else SearchPlan(run, plan), run)
             else:
                 getattr(following, name)(*given)
-    return Trace(kept.total, follower.points, follower.limits)
+    return Trace(kept, follower.points, follower.limits)
 
 
 def trace_of(case: Case, folder: Path | None) -> Trace:
@@ -292,10 +313,10 @@ def trace_of(case: Case, folder: Path | None) -> Trace:
     path = None if folder is None else folder / f"{case.name.replace(' ', '-')}.pickle"
     if path is not None and path.is_file():
         return replayed(case, pickle.loads(path.read_bytes()))
-    trace, kept = run_case(case)
+    trace = run_case(case)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(pickle.dumps(kept))
+        path.write_bytes(pickle.dumps(trace.kept))
     return trace
 
 
@@ -306,12 +327,24 @@ def shown_error(error: float | None) -> str:
 
 def table(traces: dict[str, Trace]) -> str:
     """The table of all runs in Markdown."""
-    heads = ("run", "CPU seconds", "at 1/4", "at 1/2", "at 3/4", "least", "largest", "lines", "within 30 %", "at most")
+    heads = (
+        "run",
+        "rows",
+        "CPU seconds",
+        "at 1/4",
+        "at 1/2",
+        "at 3/4",
+        "least",
+        "largest",
+        "lines",
+        "within 30 %",
+        "at most",
+    )
     lines = [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
     for name, trace in traces.items():
         errors = " | ".join(shown_error(error) for error in (*map(trace.error, SHARES), *trace.extremes))
         met = f"{100 * sum(trace.lines) / max(1, len(trace.lines)):.0f} % | {100 * trace.limited:.0f} %"
-        lines.append(f"| {name} | {trace.total:.1f} | {errors} | {len(trace.lines)} | {met} |")
+        lines.append(f"| {name} | {trace.kept.rows:,} | {trace.total:.1f} | {errors} | {len(trace.lines)} | {met} |")
     return "\n".join(lines)
 
 
@@ -346,7 +379,16 @@ def main(words: Sequence[str] | None = None) -> None:
     print(table(traces))
     if given.page:
         runs = "\n".join(f"- **{case.name}**: {case.what}." for case in CASES)
-        text = PAGE.format(table=table(traces), goal=100 * GOAL, verdict=verdict(traces), runs=runs)
+        loads = [load for trace in traces.values() for load in trace.kept.load]
+        text = PAGE.format(
+            commit=" and ".join(dict.fromkeys(trace.kept.commit for trace in traces.values())),
+            load=f"{min(loads):.0f} to {max(loads):.0f}",
+            cores=quantity(os.cpu_count() or 1, "core"),
+            table=table(traces),
+            goal=100 * GOAL,
+            verdict=verdict(traces),
+            runs=runs,
+        )
         given.page.write_text(text, "utf-8")
 
 
