@@ -203,17 +203,24 @@ def test_a_value_that_is_far_too_cautious_is_left_early() -> None:
         assert sum(mean * len(rows) for mean, (_, rows) in zip(found.calls, found.asked, strict=True)) < 340 * steps
 
 
-def test_a_slope_is_not_read_from_a_tiny_change() -> None:
-    """On all examples the calls are 2 % off; the next value is off by less than the rows' jumps could be."""
-    scale = scale_of("threshold")
-
-    def calls_at(value: float, examples: int) -> float:
-        smooth = 8.0 * math.exp(13.0 * (scale.place(value) - 0.11))
-        return smooth if examples == 16 else 0.97 * smooth + 0.02 * math.sin(3000 * scale.place(value))
-
-    match, asked = staged(calls_at, "threshold", 8.0)
-    assert match.calls == pytest.approx(8.0, rel=0.02) and match.slope == pytest.approx(13.0, rel=0.3)
-    assert sum(examples == 64 for _, examples in asked) <= 2
+@pytest.mark.parametrize(
+    ("slope", "calls", "step"),
+    [
+        (13.0, (7.9, 7.908), math.log(8 / 7.908) / 13.0),  # a step for 1.3 % more calls made 0.1 %: chance
+        (0.7, (9.25, 9.11), math.log(8 / 9.11) / 0.35),  # one for 14 % fewer made 1.5 %: at most half as steep
+        (0.7, (9.25, 9.25), math.log(8 / 9.25) / 0.7),  # a plateau, of which a longer step may be too long
+        (0.5, (10.0, 8.6), math.log(8 / 8.6) / (math.log(8.6 / 10) / (math.log(8 / 10) / 0.5))),  # the slope they show
+        (5.0, (7.99, 7.99), 0.01 / 5.0),  # no shorter step, since the calls of both sides are wanted
+        (1e4, (7.99, 7.99), 0.02),  # a shorter step would lead to the same value
+    ],
+)
+def test_a_step_is_as_long_as_the_slope_says(slope: float, calls: tuple[float, float], step: float) -> None:
+    """The second step of a later stage that made such calls with its first two bounds."""
+    scale = scale_of("entropy-bound")
+    search = match_in_stages(lambda examples: 8.0, [Stage(64, 5, 0.0001)], scale, 9.5, slope)
+    places = [scale.place(next(search)[0])]
+    places += [scale.place(search.send(made)[0]) for made in calls]
+    assert places[2] - places[1] == pytest.approx(step, rel=0.02, abs=1e-4)
 
 
 def test_a_plateau_is_left() -> None:
