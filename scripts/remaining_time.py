@@ -1,4 +1,4 @@
-"""How far the remaining time that commands show is from what remains: five runs of different kinds.
+"""How far the remaining time that commands show is from what remains: six runs of different kinds.
 
     python scripts/remaining_time.py                                  # the table, on stdout
     python scripts/remaining_time.py --page docs/remaining-time.md
