@@ -1,4 +1,4 @@
-"""How far the remaining time that commands show is from what remains: six runs of different kinds.
+"""How far the remaining time that commands show is from what remains: seven runs of different kinds.
 
     python scripts/remaining_time.py                                  # the table, on stdout
     python scripts/remaining_time.py --page docs/remaining-time.md
@@ -127,6 +127,13 @@ CASES = (
         "text",
         ("dataset.tune=32", "dataset.report=64", "evaluate.steps=[6,12]"),
         ("linear", "sine", "maskgit-cosine", "threshold"),
+    ),
+    Case(
+        "plans",
+        "an evaluation of linear and five adaptive plans of the task model at 4 and 8 steps on 64 examples",
+        "arithmetic",
+        ("dataset.tune=64", "dataset.choose=32", "dataset.report=64", "evaluate.steps=[4,8]"),
+        ("linear", "threshold", "entropy-bound", "quota:linear", "cap:linear", "klass"),
     ),
     Case(
         "policies",
