@@ -17,10 +17,12 @@ import os
 import pickle
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from pages import commit
@@ -63,7 +65,8 @@ Work without denoiser rows besides proposals, such as intervals, is not estimate
 `python scripts/remaining_time.py --page docs/remaining-time.md` writes this page; with `--kept FOLDER` it keeps what
 happens in each run, and makes the estimates of a kept run anew without running it. Each run is one command at a time,
 and was run once, at commit {commit}. Seconds are CPU time, since the machine did other work too: its load was {load} on
-{cores}. Rows then take unequal times, which makes the rest harder to foresee. The error is (estimate - rest) / rest.
+{cores}. Rows then take unequal times, which makes the rest harder to foresee. A command itself shows seconds of the
+clock, and does not foresee that the load of the machine changes. The error is (estimate - rest) / rest.
 The table has it at a quarter, a half and three quarters of the command's CPU time, from the call of the command to its
 end, and the least and the largest error from a quarter to nine tenths of the way. *Within 30 %* is the share of all
 lines from a quarter of the way on, while more than one second is left. *At most* is the share of these lines that say
@@ -71,7 +74,7 @@ so. *Rows* are denoiser rows.
 
 {table}
 
-The goal is {goal:.0f} % from a quarter of the way on. {verdict}
+{verdict}
 
 The runs:
 
@@ -160,11 +163,13 @@ class Trace:
         kept: What happened in the run.
         points: CPU seconds since the beginning, with the estimate of the rest; None where none was shown.
         limits: Whether each estimate was shown as a limit, "at most".
+        doing: What the command did at each, as it was shown.
     """
 
     kept: Kept
     points: list[tuple[float, float | None]]
     limits: list[bool]
+    doing: list[str]
 
     @property
     def total(self) -> float:
@@ -185,23 +190,25 @@ class Trace:
         return (min(known), max(known)) if len(known) == len(errors) else (None, None)
 
     @property
+    def counted(self) -> list[int]:
+        """The places of the lines from a quarter of the way on, while more than ``LEAST`` is left."""
+        return [n for n, (at, _) in enumerate(self.points) if 0.25 * self.total <= at < self.total - LEAST]
+
+    @property
     def lines(self) -> list[bool]:
-        """Whether each line from a quarter of the way on meets the goal, while more than ``LEAST`` is left."""
-        return [
-            left is not None and abs(left / (self.total - at) - 1) <= GOAL
-            for at, left in self.points
-            if 0.25 * self.total <= at < self.total - LEAST
-        ]
+        """Whether each of these lines meets the goal."""
+        points = [self.points[n] for n in self.counted]
+        return [left is not None and abs(left / (self.total - at) - 1) <= GOAL for at, left in points]
 
     @property
     def limited(self) -> float:
         """The share of these lines that say "at most"."""
-        counted = [
-            limit
-            for (at, _), limit in zip(self.points, self.limits, strict=True)
-            if 0.25 * self.total <= at < self.total - LEAST
-        ]
-        return sum(counted) / max(1, len(counted))
+        return sum(self.limits[n] for n in self.counted) / max(1, len(self.counted))
+
+    @property
+    def missed(self) -> list[str]:
+        """What the command did at those of these lines that do not meet the goal."""
+        return [self.doing[n] for n, met in zip(self.counted, self.lines, strict=True) if not met]
 
 
 @dataclass(frozen=True)
@@ -242,11 +249,13 @@ class Follower:
         self.seconds = seconds
         self.points: list[tuple[float, float | None]] = []
         self.limits: list[bool] = []
+        self.doing: list[str] = []
 
     def __call__(self, event: object) -> None:
         if isinstance(event, Progress):
             self.points.append((self.seconds(), event.seconds_left))
             self.limits.append(event.at_most)
+            self.doing.append(event.doing)
 
 
 def run_case(case: Case) -> Trace:
@@ -289,7 +298,7 @@ def run_case(case: Case) -> Trace:
                 setattr(Following, name, method)
         both = load, os.getloadavg()[0]
         kept_run = Kept(case.sets, seconds(), calls, commit=commit(), load=both)
-        return Trace(kept_run, follower.points, follower.limits)
+        return Trace(kept_run, follower.points, follower.limits, follower.doing)
 
 
 def of_plan(plan: Any) -> Any:
@@ -312,7 +321,7 @@ def replayed(case: Case, kept: Kept) -> Trace:
                 following.begin(Stages(plan) if isinstance(plan, list) else SearchPlan(run, plan), run)
             else:
                 getattr(following, name)(*given)
-    return Trace(kept, follower.points, follower.limits)
+    return Trace(kept, follower.points, follower.limits, follower.doing)
 
 
 def trace_of(case: Case, folder: Path | None) -> Trace:
@@ -361,9 +370,15 @@ def verdict(traces: dict[str, Trace]) -> str:
     met = sum(error is not None and abs(error) <= GOAL for error in errors)
     lines = [line for trace in traces.values() for line in trace.lines]
     held = sum(all(trace.lines) for trace in traces.values())
+    missed = [
+        f"*{name}* misses it in {quantity(count, 'line')} while it shows “{doing}”."
+        for name, trace in traces.items()
+        for doing, count in Counter(trace.missed).items()
+    ]
     return (
         f"Of the {len(errors)} estimates at a quarter, a half and three quarters {met} meet it. Of all {len(lines)} "
         f"lines {sum(lines)} meet it, in {held} of {len(traces)} runs every one."
+        + "".join(f" {line}" for line in missed)
     )
 
 
@@ -385,15 +400,14 @@ def main(words: Sequence[str] | None = None) -> None:
                 print(f"{at:8.2f} s  rest {trace.total - at:8.2f}  shown {'none' if left is None else f'{left:8.2f}'}")
     print(table(traces))
     if given.page:
-        runs = "\n".join(f"- **{case.name}**: {case.what}." for case in CASES)
+        runs = "\n".join(fill(f"- **{case.name}**: {case.what}.", 120, subsequent_indent="  ") for case in CASES)
         loads = [load for trace in traces.values() for load in trace.kept.load]
         text = PAGE.format(
             commit=" and ".join(dict.fromkeys(trace.kept.commit for trace in traces.values())),
             load=f"{min(loads):.0f} to {max(loads):.0f}",
             cores=quantity(os.cpu_count() or 1, "core"),
             table=table(traces),
-            goal=100 * GOAL,
-            verdict=verdict(traces),
+            verdict=fill(f"The goal is {100 * GOAL:.0f} % from a quarter of the way on. {verdict(traces)}", 120),
             runs=runs,
         )
         given.page.write_text(text, "utf-8")
