@@ -16,6 +16,7 @@ from mdm_tune.commands.report_reading import PROGRESS
 from mdm_tune.core.json_record import as_json
 from mdm_tune.core.messages import quantity
 from mdm_tune.core.permissions import Permissions
+from mdm_tune.core.types import better_of
 from mdm_tune.pages.names import short_name
 from mdm_tune.run.build import Run
 from mdm_tune.run.description import RunDescription
@@ -107,7 +108,8 @@ class LivePage:
                 self.stage = f"pilot at {quantity(steps, 'step')}"
                 self._write_after(STAGE)
             case TrialDone():
-                self.best = event.best
+                direction = "maximize" if self.run is None else self.run.evaluator.metric.direction
+                self.best = better_of(event.best, self.best, direction)
                 self.points.append(_point(event))
                 self.done = min(self.done + 1, self.before + self._each)
                 steps = event.setting.steps

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-__all__ = ["Direction", "Dtype", "Ignored", "Match", "Order", "Use", "sign_of"]
+__all__ = ["Direction", "Dtype", "Ignored", "Match", "Order", "Use", "better_of", "sign_of"]
 
 Use = Literal["tune", "choose", "report"]  # the purpose of an example
 Direction = Literal["minimize", "maximize"]  # whether a metric is better when it is lower or higher
@@ -17,3 +17,9 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 def sign_of(direction: Direction) -> Literal[1, -1]:
     """The factor that makes larger values better: 1 for maximize, -1 for minimize."""
     return 1 if direction == "maximize" else -1
+
+
+def better_of(value: float, other: float | None, direction: Direction) -> float:
+    """The better of two values; the first if there is no other."""
+    sign = sign_of(direction)
+    return value if other is None or sign * value > sign * other else other

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mdm_tune.core.interval_text import interval_text
 from mdm_tune.core.messages import quantity
-from mdm_tune.core.types import sign_of
+from mdm_tune.core.types import better_of, sign_of
 from mdm_tune.schedules.curves import Beta
 from mdm_tune.terminal.cost_tables import detectable_lines
 from mdm_tune.terminal.layout import fitted
@@ -33,7 +33,7 @@ class EventLines:
 
     Attributes:
         metric: The name of the objective's metric, once the model is loaded.
-        best: The best value so far as text; "" before there is one.
+        best: The best value of the budget so far, over all kinds of policies, as text; "" before there is one.
         decimals: Decimals of the values of trials.
     """
 
@@ -41,6 +41,7 @@ class EventLines:
         self.metric, self.best, self.decimals = "value", "", DIGITS
         self.direction: Direction = "maximize"
         self._scores: dict[int, Scores] = {}  # the best of each budget
+        self._best: float | None = None  # the best value of the trials of a budget
 
     def of(self, event: RunEvent, width: int) -> Lines:
         """Yield the lines of an event with their levels.
@@ -64,7 +65,7 @@ class EventLines:
                 for line in outlook_lines([OutlookRecord.of(outlook) for outlook in outlooks]):
                     yield INFO, f"  {line}"
             case events.BudgetStarted(steps):
-                self.best, self.decimals = "", DIGITS
+                self.best, self._best, self.decimals = "", None, DIGITS
                 yield INFO, f"\n{quantity(steps, 'step')}"
             case search_events.StudyStarted(size, kind):
                 blocks = "" if size is None else f"blocks of {size}"
@@ -110,7 +111,8 @@ class EventLines:
     def _trial(self, event: TrialDone, width: int) -> Lines:
         if event.number == 0 or not self.best:
             self.decimals = _decimals(event.value)
-        value, self.best = self._value(event.value), self._value(event.best)
+        self._best = better_of(event.best, self._best, self.direction)
+        value, self.best = self._value(event.value), self._value(self._best) if math.isfinite(self._best) else ""
         named: dict[object, str] = {Beta(0.5, 0.5): "linear", Beta(1.0, 1.0): "squared-sine"}
         note = named.get(event.policy, "") if event.fresh else "scored before"
         if event.dropped:
@@ -124,7 +126,7 @@ class EventLines:
         if event.unreachable is not None:
             yield INFO, f"  trial {number}  {told[0]}: {event.unreachable}"
             return
-        parts = [f"  trial {number}", *told, value, f"best {self.best}", note]
+        parts = [f"  trial {number}", *told, value, f"best {self._value(event.best)}", note]
         yield INFO, fitted(parts, width, leave_out=(4, 5, 2, 1))
         counts = event.setting.counts
         alphas = list(event.setting.alphas or ())

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from mdm_tune.commands.events import BudgetStarted, Note, Progress
+from mdm_tune.core.types import better_of
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.schedules.curves import Beta
-from mdm_tune.search.events import Comparison, ReferenceStarted, TrialDone
+from mdm_tune.search.events import Comparison, ReferenceStarted, StudyStarted, TrialDone
 from mdm_tune.terminal.event_lines import EventLines, about, progress_parts
 from mdm_tune.terminal.layout import fitted
 
@@ -119,3 +123,23 @@ def test_a_limit_is_said_as_one() -> None:
         ["1:04", *progress_parts(Progress("16 steps: trial 8-11 of 20", 0.43, 130, at_most=True), "0.77971")], 79
     )
     assert line.endswith("at most 2 min left  best 0.77971  43 % done")  # all of it on a line of 80 columns
+
+
+@pytest.mark.parametrize(("direction", "bests", "best"), [("maximize", (1.0, 0.7), 1.0), ("minimize", (1.0, 0.7), 0.7)])
+def test_the_best_of_a_budget_is_that_over_all_kinds_of_policies(direction: Any, bests: Any, best: float) -> None:
+    """Each kind has trials of its own, and its own best in their lines."""
+    lines = EventLines()
+    lines.direction = direction
+    rows = []
+    for value in bests:
+        event = replace(trial(0, value), best=value)
+        rows += [text for _, text in lines.of(StudyStarted(None, "klass"), 80)]
+        rows += [text for level, text in lines.of(event, 80) if level == "INFO"]
+    assert [float(row.split("best ")[1]) for row in rows if "best" in row] == [1.0, 0.7]
+    assert float(lines.best) == best
+    assert [*lines.of(BudgetStarted(8), 80)] and lines.best == ""
+    assert [*lines.of(replace(trial(0, math.inf), best=math.inf), 80)] and lines.best == ""
+
+
+def test_the_better_value_is_the_larger_or_the_smaller_one() -> None:
+    assert better_of(0.2, None, "maximize") == better_of(0.2, 0.1, "maximize") == better_of(0.2, 0.3, "minimize") == 0.2
