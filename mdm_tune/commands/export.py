@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -63,6 +66,7 @@ def export(
         _check_verifiable(target, verify, trust_code)
     doing("reading the schedule", name)
     policy = read_policy(name, steps, length, block_length)
+    policy = replace(policy, fixed=_fixed_counts(name, steps) or policy.fixed)
     doing("converting it", target.target)
     made = target.export(policy)
     folder = _folder(name, target.name, output)
@@ -73,6 +77,18 @@ def export(
         doing("running the sampler's own code on them", verify)
         realised = cast(Verifiable, target).verify(policy, folder, Path(expanded(verify)))
     return _result(policy, target, made, files, realised)
+
+
+def _fixed_counts(name: str, steps: int | None) -> tuple[str, int] | None:
+    """The best fixed counts and their budget, of the search in a run folder; None if it has none at these steps."""
+    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+        record = json.loads((Path(expanded(name)) / "search.json").read_text("utf-8"))
+        budgets = [each for each in record["budgets"] if steps in (None, each["steps"])]
+        pairs = [(each, budget["steps"]) for budget in budgets for each in budget["policies"]]
+        found = [(each["policy"], at) for each, at in pairs if each["kind"] == "counts"]
+        if found and found[0][0]:
+            return str(found[0][0]), int(found[0][1])
+    return None
 
 
 def _check_verifiable(target: ExportFormat, verify: str, trust_code: bool) -> None:

@@ -15,7 +15,7 @@ from mdm_tune.core.messages import cut, listed, quantity
 from mdm_tune.core.numerals import shortest
 from mdm_tune.exports.policy import Kind, Policy
 from mdm_tune.schedules.counts import to_counts
-from mdm_tune.schedules.curves import Alphas
+from mdm_tune.schedules.curves import Alphas, parse_schedule
 
 __all__ = [
     "ExportFormat",
@@ -296,9 +296,21 @@ def _nearest_kind(policy: Policy, kinds: frozenset[Kind]) -> tuple[str, str]:
         return "a threshold with the same number of calls, which mdm-tune evaluate finds", (
             "a step reveals what is sure by its probability, not by its entropy; compare both with mdm-tune evaluate"
         )
-    return f"the schedule of the same run, as {_kinds_text(kinds & {'counts', 'alphas'})}", (
+    return _fixed(policy, kinds), (
         "the number of tokens per step no longer depends on the predictions; compare both with mdm-tune evaluate"
     )
+
+
+def _fixed(policy: Policy, kinds: frozenset[Kind]) -> str:
+    """A schedule in place of an adaptive plan that has none, as arguments of ``export``."""
+    name, steps = policy.fixed
+    if "counts" in kinds or steps is None:
+        at = f"--length {policy.length} --steps {'STEPS' if steps is None else steps}"
+        found = "which a search over counts tunes" if steps is None else "the best counts of the same search"
+        return f"{_kinds_text(kinds & {'counts', 'alphas'})}, export {cut(name)} {at} ({found})"
+    shares = ",".join(f"{share:.12g}" for share in _shares(to_counts(parse_schedule(name), steps, policy.length)))
+    named = cut(f"alphas:{shares}", 600)
+    return f"ancestral reveal, export {named} --length {policy.length} (the best counts of the same search)"
 
 
 def _threshold_alone(policy: Policy) -> str:

@@ -45,6 +45,8 @@ class Policy:
             is stable).
         schedule: name of the mask schedule, as ``parse_schedule`` reads it; empty for plans without one.
         plan: name of the adaptive plan, as ``parse_adaptive`` reads it; empty for schedules.
+        fixed: the schedule to take where a target has fixed numbers of tokens only, with its steps; those of the search
+            that found the policy, if it tuned some.
         length: tokens to fill.
         steps: of all blocks together; 0 for plans that decide it themselves.
         block_length: tokens of a block; ``length`` for one block. Blocks are filled from left to right.
@@ -71,6 +73,7 @@ class Policy:
     digest: str = ""
     notes: tuple[str, ...] = ()
     plan: str = ""
+    fixed: tuple[str, int | None] = ("linear", None)
 
     @property
     def blocks(self) -> int:

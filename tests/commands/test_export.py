@@ -121,3 +121,20 @@ def test_a_named_schedule_goes_here(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     result = call("linear", "--to", "csv", "--length", "8", "--steps", "2", "--quiet")
     assert result.stdout == "export-csv/schedule.csv\n" and result.stderr == ""
     assert (tmp_path / "export-csv" / "schedule.csv").exists()
+
+
+@pytest.mark.parametrize("to", ["llada", "mdlm"])
+def test_a_format_with_fixed_counts_is_offered_those_of_the_same_search(run: Path, to: str) -> None:
+    """The command that the refusal of a threshold names can be given."""
+    entry = {"steps": 4, "schedule": None, "policy": "threshold:0.9", "block_length": 8}
+    record = {"format": "mdm-tune-schedule-2", "length": 8, "budgets": [{**entry, "counts": None, "alphas": None}]}
+    (run / "schedule.yaml").write_text(yaml.safe_dump(record), "utf-8")
+    policies = [{"kind": "threshold", "policy": "threshold:0.9"}, {"kind": "counts", "policy": "sine"}]
+    (run / "search.json").write_text(json.dumps({"budgets": [{"steps": 4, "policies": policies}]}), "utf-8")
+    refused = " ".join(call(str(run), "--to", to).stderr.split())
+    assert "(the best counts of the same search)" in refused
+    arguments = refused.split(", export ")[1].split(" (the best")[0].replace("- ", "-").split()
+    assert arguments[0] == "sine" if to == "llada" else arguments[0].startswith("alphas:0,")
+    assert call(*arguments, "--to", to, "--output", str(run / "out")).exit_code == 0
+    (run / "search.json").write_text("[]", "utf-8")
+    assert "--steps STEPS" in " ".join(call(str(run), "--to", to).stderr.split())

@@ -153,15 +153,19 @@ def test_the_page_says_what_the_format_says(known: ExportFormat) -> None:
 @pytest.mark.parametrize(
     ("name", "kind", "nearest"),
     [
-        ("llada", "threshold", "is the schedule of the same run, as fixed counts; it loses"),
-        ("mdlm", "threshold", "is the schedule of the same run, as ancestral reveal; it loses"),
+        (
+            "llada",
+            "threshold",
+            r"is fixed counts, export linear --length 64 --steps STEPS",
+        ),
+        ("mdlm", "threshold", "is ancestral reveal, export linear --length 64 --steps STEPS"),
         ("fast-dllm", "entropy-bound", "is a threshold with the same number of calls"),
         ("mdlm", "quota", r"is export alphas:0,0.375,0.625,0.875,1 --length 8; .*also where the predictions are sure"),
         ("mdlm", "cap", r"is export alphas:0,0.375,.*, also where they are not sure"),
         ("dream", "cap", "is its schedule without the threshold, export counts:3,2,2,1; it loses: always 4 calls"),
         ("fast-dllm", "cap", "is its schedule without the threshold"),
         ("fast-dllm", "klass", "is export threshold:0.9 --length 64 .* and still changes"),
-        ("llada", "klass", "is the schedule of the same run, as fixed counts"),
+        ("llada", "klass", "is fixed counts, export linear --length 64 --steps STEPS"),
         ("dream", "quota", "is its schedule without the threshold, export counts:3,2,2,1"),
     ],
 )
