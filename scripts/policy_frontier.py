@@ -37,6 +37,7 @@ from pages import commit, show_part
 from mdm_tune.core.statistics import Estimate
 from mdm_tune.run.frontier_records import PolicyFrontierRecord
 from mdm_tune.run.policy_records import PolicyRecord
+from mdm_tune.search.gains import Gain
 
 Result = dict[str, Any]  # search.json
 NAMES = {"counts": "tuned counts", "quota": "tuned `quota`", "cap": "tuned `cap`", "klass": "tuned `klass`"}
@@ -120,7 +121,7 @@ def gains(result: Result) -> list[str]:
             if record.gain_over_linear is None:
                 return "none"
             gain = record.gain_over_linear
-            notes = [] if gain.shown else ["not shown"]
+            notes = [] if gain.shown else ["a loss" if _below(gain) else "not shown"]
             if record.more_calls and record.calls_of_linear is not None:
                 notes.append(f"more calls: {record.calls_of_linear:.3f} times linear's")
             return gain.corrected_text + (f" ({'; '.join(notes)})" if notes else "")
@@ -129,6 +130,11 @@ def gains(result: Result) -> list[str]:
 
     kinds = [record.kind for record in policies_of(result["budgets"][0])]
     return table(result, "gain over linear", [(name_of(kind), cell(kind)) for kind in kinds])
+
+
+def _below(gain: Gain) -> bool:
+    """Whether the whole interval that holds for all gains lies below 0."""
+    return gain.familywise is not None and gain.familywise[1] < 0
 
 
 def found_values(result: Result) -> list[str]:

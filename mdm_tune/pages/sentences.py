@@ -10,6 +10,7 @@ from mdm_tune.core.messages import listed, quantity
 from mdm_tune.core.statistics import Estimate
 from mdm_tune.pages.names import and_listed, figure_name, large, role_of, short_name, time_text
 from mdm_tune.pages.run_views import BudgetView, GainView, LossView, PolicyView, Rivalry, Row, RunView, State, Verdict
+from mdm_tune.schedules.adaptive_names import parse_adaptive
 from mdm_tune.schedules.equal_cost import MORE_CALLS
 from mdm_tune.schedules.labels import Label
 
@@ -303,9 +304,17 @@ def _of_the_headline(view: RunView) -> Iterator[Finding]:
         text = "Winners that adapt to the model's confidence are compared with linear, which has fixed counts. "
         if fixed is not None and fixed.gain is not None:
             text += _of_counts(fixed.policy or "counts", fixed.gain, best.steps)
-        if not any(role_of(row.label) == "adaptive" for row in view.rows):
+        if not any(_untuned(view, Label.read(row.label).name) for row in view.rows):
             text += "No policy without tuning, such as threshold:0.9, was measured, so the part of tuning is not known."
         yield Finding("note", text.strip())
+
+
+def _untuned(view: RunView, name: str) -> bool:
+    """Whether a policy of the evaluation is an adaptive plan whose value was neither searched nor set by a budget."""
+    plan = parse_adaptive(name)
+    tuned = {each.policy for budget in view.budgets for each in budget.policies}
+    tuned |= {budget.policy for budget in view.budgets}
+    return plan is not None and plan.value is not None and name not in tuned
 
 
 def _of_counts(policy: str, gain: GainView, steps: int) -> str:

@@ -304,7 +304,7 @@ def _sentence(found: Cheapest, best: CheapestRecord | None) -> str:
         )
         return (
             f"{_measured(found)}, the cheapest policy whose quality is {within}: {best.schedule}, {at} calls in place "
-            f"of {reference.nfe:.4g}{linear} ({how}){_less_diverse(best.losses)}"
+            f"of {reference.nfe:.4g}{linear} ({how.replace(',', ', also of the calls,')}){_less_diverse(best.losses)}"
         )
     if not found.tests:
         return f"no policy makes fewer calls than one token per step ({calls})"

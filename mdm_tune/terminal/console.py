@@ -311,10 +311,8 @@ class Screen:
         self.say(f"run folder     {one_line(result.files.run)}", whole=True)
         self.say(f"page           {one_line(str(Path(result.files.run) / 'report.html'))}", whole=True)
         self.warnings(result.warnings)
-        for line in other_pastes(result):
-            self.out(line)
         self.next(next_commands)
-        for line in pastes(result):
+        for line in (*other_pastes(result), *pastes(result)):
             self.out(line)
 
     def next(self, commands: Sequence[str]) -> None:

@@ -45,10 +45,11 @@ def _remedy(detectable: Detectable) -> str:
     if (detectable.examples or report) != report:
         return f"give {many}more groups of report examples (prompts), not more examples of each"
     if spare is None or (spare > 0 and (needed is None or needed <= report + spare)):
-        return "raise dataset.report" + (f" to {many}more" if many else "")
+        return "raise dataset.report" + (f" to {many}more for gains of {detectable.limit:.3g}" if many else "")
     if spare == 0:
         return f"the data have no more of them, so give more data{f' ({many}more report examples)' if many else ''}"
-    return f"raise dataset.report to {report + spare:,}, which are all; for {many}more, give more data"
+    rest = f"gains of {detectable.limit:.3g} take {many}more, so give more data" if many else "for more, give more data"
+    return f"raise dataset.report to {report + spare:,}, which are all; {rest}"
 
 
 def cannot_be_shown(examples: int, independent: int) -> str:

@@ -56,7 +56,8 @@ def policies_table(frontier: PolicyFrontierRecord | None) -> Grid | None:
         return None
     areas = any(policy.aup is not None for policy in frontier.policies)
     within = f"calls within {100 * frontier.margin:g} %"
-    title = "policies; AUP is the area under accuracy and parallelism" if areas else "policies"
+    title = "policies, each with the interval of its own calls"
+    title += "; AUP is the area under accuracy and parallelism" if areas else ""
     table = Grid(title, ("policy", within, *(["AUP"] if areas else [])), ("policy",))
     short = short_names([policy.policy for policy in frontier.policies])
     for policy in frontier.policies:

@@ -228,9 +228,9 @@ def headline(result: SearchResult) -> list[str]:
     There are none if the search has one budget and one kind of policy.
     """
     confidence, frontier = result.claims.confidence, result.claims.frontier
-    claims = f"{quantity(confidence.budgets, 'budget')}"
-    if confidence.policies > 1:
-        claims += f" and {confidence.policies} policies"
+    budgets = quantity(confidence.budgets, "budget") if confidence.budgets > 1 else ""
+    policies = f"{confidence.policies} policies" if confidence.policies > 1 else ""
+    claims = " and ".join(filter(None, (budgets, policies)))
     lines = [] if result.exact else [f"gains are claimed where they hold for all {claims} together at 95 %"]
     if confidence.budgets < 2:
         return lines if confidence.policies > 1 else []

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
+from mdm_tune.core.statistics import Estimate
 from mdm_tune.pages.names import cut_text, large, role_of, short_name, short_names, time_text, without_value
 from mdm_tune.pages.run_figures import figures_of
 from mdm_tune.pages.run_looks import Looks
 from mdm_tune.pages.run_reading import RunRecords, read_run
 from mdm_tune.pages.run_sections import origins
-from mdm_tune.pages.run_views import Rivalry, RunView, Verdict
+from mdm_tune.pages.run_views import Rivalry, Row, RunView, Verdict
 from mdm_tune.pages.sentences import findings, headline, lead, verdict_text
 from mdm_tune.run.search_records import BudgetRecord
 from mdm_tune.search.outcomes import Outcome
@@ -257,6 +258,21 @@ def test_gains_of_adaptive_policies_are_not_called_those_of_schedules() -> None:
     assert "At 4 steps the best fixed counts, sine, gain 0.030 [0.018, 0.042]." in findings(sine)[0].text
     same = view({**adaptive, "policies": [kind("counts", "linear")]})
     assert "At 4 steps a search over fixed counts alone returns linear too. No" in findings(same)[0].text
+
+
+@pytest.mark.parametrize(
+    ("label", "untuned"),
+    [
+        *(("threshold:0.9", True), ("klass:0.01@0.9", True), ("threshold:0.9 in blocks of 4", True)),
+        *(("threshold:0.6222", False), ("quota:linear#4@0.5", False), ("threshold", False), ("runs/x", False)),
+    ],
+)
+def test_a_tuned_value_that_is_given_back_by_name_is_no_policy_without_tuning(label: str, untuned: bool) -> None:
+    quota = kind("quota", "quota:linear#4@0.5")
+    found = view({**MORE, "flags": [], "beats_linear": True, "nfe": 4, "policies": [quota]})
+    row = Row(label=label, steps=4, calls=4.0, estimate=Estimate(0.8, (0.7, 0.9)))
+    text = " ".join(each.text for each in findings(replace(found, rows=(row,))))
+    assert ("No policy without tuning" in text) is not untuned
 
 
 def test_the_cheapest_policy_comes_first_and_begins_with_a_capital_letter() -> None:

@@ -84,7 +84,8 @@ def test_the_sentence_names_the_cheapest_policy_with_its_calls_for_all_tests_tog
     assert found.sentence == (
         "of 4 points measured at 8 and 16 steps, "
         "the cheapest policy whose quality is within 5 % of one token per step: threshold:0.9, "
-        f"8.00 [{low:.2f}, {high:.2f}] calls in place of 32; linear needs 16 (95 % sure, corrected for 4 tests)"
+        f"8.00 [{low:.2f}, {high:.2f}] calls in place of 32; linear needs 16 (95 % sure, also of the calls, corrected "
+        "for 4 tests)"
     )
     assert found.cheapest.ratio == 4.0 and found.cheapest.linear == 16.0
     assert record(POINTS[:2]).sentence.startswith(

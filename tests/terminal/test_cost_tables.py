@@ -31,7 +31,9 @@ def test_what_can_be_seen_is_said_before_the_first_trial() -> None:
         "[-0.040, -0.010] more"
     )
     _, warning = detectable_lines(pilot(needed=1234, gain=0.0204, limit=0.01, report=512))
-    assert warning.startswith("warning:") and warning.endswith("raise dataset.report to 1,234 or more")
+    assert warning.startswith("warning:") and warning.endswith(
+        "raise dataset.report to 1,234 or more for gains of 0.01"
+    )
     unknown = pilot(needed=None, gain=0.0204, limit=0.01, report=512)
     assert detectable_lines(unknown)[1].endswith("raise dataset.report")
     assert detectable_lines(None) == []
@@ -42,8 +44,10 @@ def test_no_more_examples_are_asked_for_than_the_data_have() -> None:
         return detectable_lines(pilot(needed=needed, gain=0.02, limit=0.01, report=512, pilot_size=32, spare=spare))[1]
 
     unseen = "warning: smaller gains than these are worth having and may go unseen; "
-    assert remedy(None) == remedy(88) == f"{unseen}raise dataset.report to 600 or more"
-    assert remedy(87) == f"{unseen}raise dataset.report to 599, which are all; for 600 or more, give more data"
+    assert remedy(None) == remedy(88) == f"{unseen}raise dataset.report to 600 or more for gains of 0.01"
+    assert remedy(87) == (
+        f"{unseen}raise dataset.report to 599, which are all; gains of 0.01 take 600 or more, so give more data"
+    )
     assert remedy(0) == f"{unseen}the data have no more of them, so give more data (600 or more report examples)"
     assert remedy(0, None) == f"{unseen}the data have no more of them, so give more data"
     assert remedy(5, None) == f"{unseen}raise dataset.report"
@@ -61,7 +65,7 @@ def test_where_no_gain_can_be_shown_groups_are_counted_and_more_of_them_asked_fo
     assert detectable_lines(pilot(needed=86, report=8, examples=8, difference=known)) == [
         "warning: no gain can be shown with 8 report examples, guessed from linear against squared-sine at 8 steps on "
         "a pilot; there linear has 0 and squared-sine 0.25 [0.10, 0.40] more",
-        "raise dataset.report to 86 or more, or read the result as a search without a test",
+        "raise dataset.report to 86 or more for gains of 0.1, or read the result as a search without a test",
     ]
     assert cannot_be_shown(16, 4) == (
         "no gain can be shown with 4 groups of report examples (16 examples); it takes more groups (prompts), not more "

@@ -139,6 +139,9 @@ def test_the_headline_says_what_is_saved_and_what_it_takes_for_granted() -> None
     several = two_budgets()
     several["confidence"] = {**several["confidence"], "policies": 3}
     assert headline(search_result(several))[1] == claim.replace("tuned schedule", "tuned policy")
+    assert headline(search_result(several))[0] == together.replace("2 budgets", "2 budgets and 3 policies")
+    several["confidence"]["budgets"] = 1
+    assert headline(search_result(several)) == ["gains are claimed where they hold for all 3 policies together at 95 %"]
     none = two_budgets()
     none["frontier"]["headline"] = None
     shown = f"no tuned schedule is shown to be as good as linear at a larger budget {how}"
