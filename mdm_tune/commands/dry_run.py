@@ -238,8 +238,8 @@ def _shown_gain(run: Run, timed: list[Scores]) -> ShownGainRecord:
     estimated = None
     if not run.evaluator.exact and timed[0].setting.key != timed[1].setting.key:
         report = run.evaluator.split("report")
-        budgets = len(run.config.sampler.steps)
-        estimated = detectable(timed[0], timed[1], independent_of(report), budgets, len(report.ids))
+        claims = len(run.config.sampler.steps) * len(run.config.search.policies)
+        estimated = detectable(timed[0], timed[1], independent_of(report), claims, len(report.ids))
     if estimated is None:
         return ShownGainRecord(detectable_gain=None, gain_can_be_shown=None, size=None)
     shown = math.isfinite(estimated.gain)

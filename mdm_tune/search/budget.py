@@ -72,7 +72,7 @@ def search_budget(
     baselines = {
         size: named_baselines(evaluator.in_blocks(size), steps, search, guides) for size in evaluator.block_lengths
     }
-    claims, limit = max(1, len(budgets)), in_time(0)
+    claims, limit = max(1, len(budgets)) * len(search.policies), in_time(0)
     pilot_events, cost = pilot(scores, steps, claims)
     for event in pilot_events:
         notify(event)

@@ -113,7 +113,7 @@ class Detectable:
         linear: The value of linear on the pilot.
         difference: Squared-sine - linear on the pilot.
         report: Independent examples of the report split, or groups.
-        claims: Budgets of the search, for which intervals are corrected.
+        claims: Budgets of the search times kinds of policy, for which intervals are corrected.
         pilot: The differences on the pilot, by example or group.
         span: The largest possible difference.
         examples: All examples of the report split.
@@ -174,7 +174,7 @@ def detectable(
         linear: The scores of linear on the pilot.
         other: The scores of another policy on the pilot.
         report: Independent examples of the report split, or groups.
-        claims: Budgets of the search.
+        claims: Budgets of the search times kinds of policy.
         examples: All examples of the report split; None if all are independent.
         spare: Most further examples that it could have; None if there is no limit, or it is unknown.
 

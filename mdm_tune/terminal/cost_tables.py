@@ -79,7 +79,7 @@ def detectable_lines(detectable: Detectable | None) -> list[str]:
     """
     if detectable is None:
         return []
-    correction = "" if detectable.claims == 1 else f", corrected for {detectable.claims} budgets"
+    correction = "" if detectable.claims == 1 else f", corrected for {detectable.claims} gains"
     gain = detectable.difference
     pilot = f"linear has {detectable.linear:.4g}" + (f" and squared-sine {gain.text} more" if gain.ci else "")
     examples = detectable.report if detectable.examples is None else detectable.examples

@@ -30,6 +30,7 @@ from mdm_tune.search.equal_calls import linear_calls, rows_of_looking
 from mdm_tune.search.ledger import Ledger
 from mdm_tune.search.outcomes import Ended, Ending, Outcome
 from mdm_tune.search.policies import PlanSpace, allotted, check_policies
+from mdm_tune.search.power import Detectable
 from mdm_tune.search.tuning import TrialRunner
 from tests.support.drawn_metrics import DrawnMetric, surprise
 from tests.support.helpers import CountingDenoiser, changed, sampler_of
@@ -132,6 +133,8 @@ def test_the_report_has_the_best_of_every_kind_at_the_calls_that_it_made(found: 
     here, _ = evaluator()
     assert [outcome.kind for outcome in budget.policies] == list(KINDS)
     assert budget.claims == len(KINDS)
+    (foreseen,) = [event for event in found[1] if isinstance(event, Detectable)]
+    assert foreseen.claims == budget.claims  # what the pilot foresees is what the comparison asks for
     for outcome in budget.policies:
         best = outcome.best
         assert best is not None

@@ -26,7 +26,7 @@ def test_what_can_be_seen_is_said_before_the_first_trial() -> None:
     found = pilot(needed=86, gain=0.0204, linear=0.531, report=512, claims=4, difference=difference)
     (line,) = detectable_lines(found)
     assert line == (
-        "512 report examples show gains of about 0.0204 and more (80 % power, corrected for 4 budgets), guessed from "
+        "512 report examples show gains of about 0.0204 and more (80 % power, corrected for 4 gains), guessed from "
         "linear against squared-sine at 8 steps on a pilot; there linear has 0.531 and squared-sine -0.023 "
         "[-0.040, -0.010] more"
     )
