@@ -147,8 +147,10 @@ def _evaluate(
     last = None if extra is None else scored.pop()
     scores = [score for score, _ in scored]
     linear = run.evaluator.labelled("linear", run.evaluator.block_length)
-    for note in (*memory_notes(run), *more_calls(scores, linear)):
+    for note in memory_notes(run):
         notify(note)
+    for note in more_calls(scores, linear, frontier=reference is not None):
+        warned.keep(note)
     spent = sum((profile.spent for profile in profiles.values()), Cost()) + (Cost() if last is None else last[0].cost)
     result = _result(run, folder, scores, spent, warned)
     found = None if reference is None else frontier_record(run, scored, reference, last)

@@ -168,6 +168,10 @@ class Warnings:
             self.notes.append(event)
         self.notify(event)
 
+    def keep(self, warning: Note) -> None:
+        """Keep a warning about the result itself, which shows it next, so that it is not shown twice."""
+        self.notes.append(warning)
+
     @property
     def records(self) -> tuple[WarningRecord, ...]:
         """The warnings as records, in the order in which they were reported."""

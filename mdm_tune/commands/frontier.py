@@ -19,7 +19,7 @@ from mdm_tune.metrics.quality import ExactMetric
 from mdm_tune.run.build import Run
 from mdm_tune.run.frontier_records import Point, PolicyFrontierRecord
 from mdm_tune.run.own_answers import one_token_rows
-from mdm_tune.schedules.equal_cost import equal_cost
+from mdm_tune.schedules.equal_cost import equal_cost, nearest_budgets
 from mdm_tune.search.cheapest import first_level
 from mdm_tune.search.comparing import compared_diversity
 from mdm_tune.search.gains import Loss, calls_interval
@@ -173,18 +173,20 @@ def _losses(run: Run, scores: Scores, reference: Scores) -> tuple[Loss, ...]:
     return () if found is None else found.flagged
 
 
-def more_calls(scores: Sequence[Scores], linear: str) -> Iterator[Note]:
+def more_calls(scores: Sequence[Scores], linear: str, *, frontier: bool) -> Iterator[Note]:
     """A warning about policies that make over 2 % more calls than linear at the same budget.
 
     Args:
         scores: All scores.
         linear: The label of linear.
+        frontier: Whether the frontier is shown.
     """
     of_linear = {each.setting.steps: each for each in scores if each.setting.label == linear}
-    found = []
+    nearest, found = nearest_budgets((each.setting.label, each.setting.steps, each.nfe) for each in scores), []
     for each in scores:
         steps = each.setting.steps
-        if (linear_there := of_linear.get(steps)) is None:
+        linear_there = of_linear.get(steps)
+        if linear_there is None or nearest.get(each.setting.label, steps) != steps:
             continue
         ratio = equal_cost(each.nfe, linear_there.nfe, calls_interval(each, linear_there))
         if ratio.more:
@@ -193,5 +195,5 @@ def more_calls(scores: Sequence[Scores], linear: str) -> Iterator[Note]:
         yield Note(
             f"more denoiser calls than linear's: {listed(found, FEW)}; a gain there is not surely one at equal cost",
             "more-calls",
-            "compare with linear at as many steps, or look at the frontier (--frontier)",
+            "compare with linear at as many steps, or look at the frontier" + ("" if frontier else " (--frontier)"),
         )

@@ -192,9 +192,14 @@ def _schedule_for(folder: RunFolder, schedule: str | None) -> tuple[str, Schedul
 
 
 def _unused_schedules(folder: RunFolder) -> Iterator[Note]:
-    """A note about schedule files of a profile in the run folder, which are not used unless they are named."""
+    """A note that linear is used, with the schedule files that are there and not used unless they are named."""
     files = [str(file) for kind in ("beta", "optimum") if folder.has(file := folder.path / f"profile-{kind}.yaml")]
-    if files:
+    if not files:
+        yield Note(
+            f"linear is used, since {folder.path} holds no search; give --schedule FOLDER to use the schedule of a "
+            "search in another run folder"
+        )
+    else:
         yield Note(
             f"linear is used, since {folder.path} holds no search; the profile's schedules are {' and '.join(files)}: "
             f"give --schedule {files[0]} to use one"

@@ -118,6 +118,12 @@ def policy_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
     if not adaptive:
         return
     order, named = values["sampler.order"], ", ".join(map(str, adaptive))
+    if values["sampler.type"] == "external":  # the other settings are then those of other code
+        yield (
+            f"search.policies: {named} is carried out by this package's sampler, got sampler.type 'external'; leave "
+            "all but counts out, or set sampler.type to builtin"
+        )
+        return
     if order == "random":
         yield (
             f"search.policies: {named} reveals what the predictions are sure of, which has no meaning in random order; "
@@ -132,11 +138,6 @@ def policy_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"search.policies: {named} decides how many positions each step reveals, and so does ancestral (bernoulli) "
             "reveal; set sampler.reveal to fixed"
-        )
-    if values["sampler.type"] == "external":
-        yield (
-            f"search.policies: {named} is carried out by this package's sampler, got sampler.type 'external'; leave "
-            "all but counts out, or set sampler.type to builtin"
         )
     if (temperature := values["sampler.confidence_temperature"]) not in (0, None):
         yield (

@@ -293,8 +293,8 @@ def load_transformer(folder: str | Path) -> Transformer:
             raise MissingInput(
                 f"no checkpoint at {folder}: {name} is missing; give a folder written by mdm_tune.save_transformer"
             )
+    record = read_json(folder / CONFIG, CONFIG_BYTES, "save the model again")
     try:
-        record = read_json(folder / CONFIG, CONFIG_BYTES, "save the model again")
         if not isinstance(record, dict):
             raise InputError(f"it must be an object, got {shown(record)}")
         sizes = {name: record[name] for name in TransformerConfig.__dataclass_fields__ if name != "end"}

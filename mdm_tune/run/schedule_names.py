@@ -60,7 +60,7 @@ def settings_of(
             budgets = quantity(listed(available), "step")
             raise InputError(
                 f"schedule {cut(name)} is for {budgets}, got {listed(steps, separator=' and ')}; "
-                f"give --steps {available[0]}, or a curve such as linear or beta:0.9,0.3"
+                f"give --steps {listed(available, separator=' or ')}, or a curve such as linear or beta:0.9,0.3"
             )
 
 

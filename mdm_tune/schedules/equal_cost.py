@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
+from mdm_tune.core.errors import InputError
 from mdm_tune.core.interval_text import interval_text
+from mdm_tune.schedules.adaptive_names import parse_adaptive
+from mdm_tune.schedules.labels import Label
 
-__all__ = ["MORE_CALLS", "CallRatio", "equal_cost"]
+__all__ = ["MORE_CALLS", "CallRatio", "equal_cost", "nearest_budgets"]
 
 MORE_CALLS = 0.02  # a share of linear's calls; a policy that makes more calls than that is not compared at equal cost
 FLAG = "more-calls"
@@ -66,3 +72,26 @@ def equal_cost(calls: float, linear_calls: float, ci: tuple[float, float] | None
         ci: The interval of their ratio; None if it is unknown.
     """
     return CallRatio(calls / linear_calls, ci)
+
+
+def nearest_budgets(measured: Iterable[tuple[str, int, float]]) -> dict[str, int]:
+    """The budget nearest to the calls of each plan that is the same at every budget, in log scale.
+
+    Such a plan, for example ``threshold:0.9``, is measured once, and shown once: where the comparison with linear is
+    nearest to equal cost.
+
+    Args:
+        measured: labels of policies, budgets, and mean calls above 0.
+
+    Returns:
+        The budgets by label, without the labels of other policies.
+    """
+    found: dict[str, tuple[float, int]] = {}
+    for label, steps, calls in measured:
+        plan = None
+        with suppress(InputError):  # a person may have edited the file that the label is from
+            plan = parse_adaptive(Label.read(label).name)
+        if plan is not None and plan.same_at_every_budget:
+            here = abs(math.log(calls / steps)), steps
+            found[label] = min(found.get(label, here), here)
+    return {label: steps for label, (_, steps) in found.items()}

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from mdm_tune.core.messages import quantity
+from mdm_tune.schedules.equal_cost import nearest_budgets
 from mdm_tune.terminal.layout import Grid
 from mdm_tune.terminal.tables import short_names
 
 if TYPE_CHECKING:  # these load torch
-    from mdm_tune.run.evaluate_records import EvaluateResult, HarnessResult
+    from mdm_tune.run.evaluate_records import EvaluateResult, HarnessResult, RowRecord
 
 __all__ = ["difference_lines", "evaluate_table", "figures_table"]
 
@@ -19,7 +20,7 @@ FIGURES = ("token_entropy", "distinct_tokens", "answer_length", "distinct_words"
 
 def evaluate_table(result: EvaluateResult | HarnessResult) -> Grid:
     """The value of every schedule at every budget, and its difference from linear at that budget."""
-    rows, linear, differences = result.rows, result.reference, result.minus_reference
+    rows, linear, differences = _listed(result), result.reference, result.minus_reference
     title = "computed exactly" if result.exact else f"{quantity(rows[0].n or 0, 'example')}, 95 % intervals"
     title += f"; compared with {linear}" if linear != "linear" else ""
     headings = ("steps", "schedule", "value", *(["minus linear"] if differences else []), "calls")
@@ -35,9 +36,15 @@ def evaluate_table(result: EvaluateResult | HarnessResult) -> Grid:
     return table
 
 
+def _listed(result: EvaluateResult | HarnessResult) -> list[RowRecord]:
+    """The rows; of a plan that is the same at every budget the one that is nearest to equal cost with linear."""
+    nearest = nearest_budgets((row.schedule, row.steps, row.calls.nfe) for row in result.rows)
+    return [row for row in result.rows if nearest.get(row.schedule, row.steps) == row.steps]
+
+
 def figures_table(result: EvaluateResult | HarnessResult) -> Grid | None:
     """The diversity of the samples of every row; None if the metric has no such figures."""
-    rows = result.rows
+    rows = _listed(result)
     figures = [name for name in FIGURES if name in rows[0].diversity]
     if not figures:
         return None

@@ -157,8 +157,13 @@ def test_policies_with_more_calls_than_linear_are_named_once_with_their_ratio() 
 
     linear = [scored("linear", 8, 8.0), scored("linear", 16, 16.0)]
     fine = [scored("threshold", 8, 8.1), scored("threshold", 16, 12.0), scored("sine", 4, 99.0)]
-    assert not [*more_calls([*linear, *fine], "linear")]
-    (note,) = more_calls([*linear, *fine, scored("klass", 8, 8.4), scored("cap", 16, 17.6)], "linear")
+    assert not [*more_calls([*linear, *fine], "linear", frontier=True)]
+    same = [scored("threshold:0.9", steps, 17.0) for steps in (8, 16)]  # nearest to the calls of 16 steps
+    (note,) = more_calls([*linear, *same], "linear", frontier=False)
+    assert "linear's: threshold:0.9 at 16 steps (6.2 % more calls than linear); a gain" in note.text
+    assert note.advice == "compare with linear at as many steps, or look at the frontier (--frontier)"
+    (note,) = more_calls([*linear, *fine, scored("klass", 8, 8.4), scored("cap", 16, 17.6)], "linear", frontier=True)
+    assert note.advice == "compare with linear at as many steps, or look at the frontier"
     assert note.code == "more-calls" and note.text == (
         "more denoiser calls than linear's: klass at 8 steps (5 % more calls than linear), cap at 16 steps (10 % "
         "more calls than linear); a gain there is not surely one at equal cost"

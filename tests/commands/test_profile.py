@@ -203,7 +203,8 @@ def test_human_output_has_the_curve_the_budgets_and_counts_to_paste(
 
 def test_sample_beside_a_profile_says_what_it_uses(tmp_path: Path) -> None:
     folder = ("--output", str(tmp_path / "run"))
-    assert "no search" not in call("sample", MARKOV, *folder, "--number", "1").stderr
+    alone = " ".join(call("sample", MARKOV, *folder, "--number", "1").stderr.split())
+    assert f"linear is used, since {tmp_path / 'run'} holds no search; give --schedule FOLDER" in alone
     assert call("profile", MARKOV, *folder, "--quiet").exit_code == 0
     said = " ".join(call("sample", MARKOV, *folder, "--number", "1").stderr.split())
     beta, optimum = (str(tmp_path / "run" / f"profile-{kind}.yaml") for kind in ("beta", "optimum"))

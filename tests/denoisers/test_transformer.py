@@ -243,8 +243,9 @@ def test_missing_file(saved: Path, name: str) -> None:
 )
 def test_config_that_is_no_description(saved: Path, text: bytes) -> None:
     (saved / "config.json").write_bytes(text)
-    with pytest.raises(InputError, match=r"config\.json is not a checkpoint description"):
+    with pytest.raises(InputError, match=r"config\.json.*; save [^;]*$") as raised:
         load_transformer(saved)
+    assert str(raised.value).count("; save") == 1
 
 
 @pytest.mark.parametrize("value", ["mdm-tune-transformer-2", None, 1])

@@ -202,7 +202,7 @@ def test_a_policy_of_a_file_goes_to_other_lengths_and_needs_fixed_reveal(tmp_pat
     ancestral = at(tmp_path, 8, reveal="bernoulli").evaluator
     with pytest.raises(InputError, match=r"holds an adaptive plan at 4 steps: threshold:0\.9 decides .* fixed"):
         list(settings_of(ancestral, [name], [4]))
-    with pytest.raises(InputError, match=r"schedule .* is for 2, 3, 4 steps, got 5; give --steps 2"):
+    with pytest.raises(InputError, match=r"schedule .* is for 2, 3, 4 steps, got 5; give --steps 2 or 3 or 4, or"):
         list(settings_of(at(tmp_path, 8).evaluator, [name], [5]))
     with pytest.raises(InputError, match=r"quota keeps the counts .*\.yaml holds the adaptive plan threshold:0"):
         list(settings_of(at(tmp_path, 8, order="margin").evaluator, [f"quota:{name}@0.5"], [4]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mdm_tune.schedules.equal_cost import equal_cost
+from mdm_tune.schedules.equal_cost import equal_cost, nearest_budgets
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,14 @@ def test_more_calls_may_be_so_on_these_examples_alone() -> None:
     unsure, sure = "not surely a gain at equal cost", "no gain at equal cost"
     assert verdicts == [sure, unsure, unsure, sure]
     assert not equal_cost(4.04, 4.0, (1.005, 1.015)).surely_more
+
+
+def test_a_plan_that_is_the_same_at_every_budget_belongs_to_the_budget_nearest_to_its_calls() -> None:
+    measured = [
+        (name, steps, 11.0) for name in ("threshold:0.9", "linear", "threshold", "x.yaml") for steps in (4, 8, 16)
+    ]
+    measured += [("quota:linear#8@0.9 in blocks of 8", steps, 5.0) for steps in (8, 4)]
+    assert nearest_budgets(measured) == {"threshold:0.9": 8, "quota:linear#8@0.9 in blocks of 8": 4}
+    assert (
+        nearest_budgets([("cap:linear@0.9", 4, 3.0), ("cap:linear@0.9", 8, 3.0)]) == {}
+    )  # its counts follow the budget

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -10,7 +11,8 @@ from mdm_tune.core.statistics import Estimate
 from mdm_tune.evaluation.scores import Cost
 from mdm_tune.run.evaluate_records import ComparisonRecord, EvaluateResult, RowRecord
 from mdm_tune.run.record_parts import CallsRecord, PlanRecord
-from mdm_tune.terminal.console import Screen
+from mdm_tune.terminal.console import Screen, show
+from mdm_tune.terminal.evaluate_tables import evaluate_table, figures_table
 
 
 def test_the_evaluation_table_fits_into_eighty_columns() -> None:
@@ -45,3 +47,10 @@ def test_the_evaluation_table_fits_into_eighty_columns() -> None:
     assert "…" not in shown.getvalue()
     assert "0.020 [0.010, 0.030]" in shown.getvalue()
     assert "maskgit-cosine" in shown.getvalue() and "token entropy" in shown.getvalue()
+    plan, calls = "threshold:0.9", CallsRecord(15.0, None)
+    rows = tuple(replace(row(plan), steps=steps, calls=calls) for steps in (8, 16, 32))
+    for table in (evaluate_table(replace(result, rows=rows)), figures_table(replace(result, rows=rows))):
+        screen.err = Console(file=(listed := io.StringIO()), width=80)
+        assert table is not None
+        show(screen.err, table)
+        assert listed.getvalue().count(plan) == 1 and " 16 " in listed.getvalue()
