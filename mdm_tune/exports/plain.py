@@ -42,6 +42,17 @@ def record_of(policy: Policy, format_name: str) -> dict[str, Any]:
     return redacted({key: as_json(value) for key, value in record.items()})
 
 
+HELD: dict[Kind, str] = {
+    "counts": "the tokens that each step reveals, from all masked to data",
+    "alphas": "the share that is revealed after each step, from all masked to data",
+    "threshold": "the threshold, one for all steps",
+    "entropy-bound": "the bound in nats, one for all steps",
+    "quota": "the least tokens of each step, from all masked to data, and the threshold, one for all steps",
+    "cap": "the most tokens of each step, from all masked to data, and the threshold, one for all steps",
+    "klass": "the threshold and the KL divergence in nats, one of each for all steps",
+}
+
+
 @dataclass(frozen=True)
 class Plain:
     """A plain format.
@@ -68,7 +79,7 @@ class Plain:
             "alphas": "step, revealed share before, revealed share after, probability that a masked token is revealed",
         }
         where = (
-            f"schedule.{self.name} holds the {policy.kind} of each step, from all masked to data.",
+            f"schedule.{self.name} holds {HELD[policy.kind]}.",
             *((f"Columns: {columns.get(policy.kind, 'name, value')}.",) if self.name == "csv" else ()),
             *(("Lines that begin with # are comments.",) if self.name != "json" else ()),
             "A sampler reveals that many of the masked positions at each step, in the order of `tuned_for`."

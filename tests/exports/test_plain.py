@@ -64,3 +64,17 @@ def test_each_kind_has_its_keys() -> None:
     assert rows_of(text_of("csv", klass))[:2] == [{"name": "klass", "value": "0.9"}, {"name": "kl", "value": "0.01"}]
     assert "# threshold: 0.8" in text_of("csv", counts_policy((3, 1), kind="cap", value=0.8))
     assert yaml_value(text_of("yaml", alphas_policy((0.0, 0.5, 1.0))), "file")["alphas"] == [0.0, 0.5, 1.0]
+
+
+def test_a_policy_with_one_value_is_not_said_to_have_one_for_each_step() -> None:
+    quota = replace(counts_policy((3, 1)), kind="quota", value=0.9)
+    klass = replace(adaptive_policy("klass", 0.9), kl=0.01)
+    for policy, held in (
+        (adaptive_policy("threshold", 0.9), "the threshold, one for all steps"),
+        (adaptive_policy("entropy-bound", 0.1), "the bound in nats, one for all steps"),
+        (klass, "the threshold and the KL divergence in nats, one of each for all steps"),
+        (quota, "the least tokens of each step, from all masked to data, and the threshold, one for all steps"),
+        (counts_policy((3, 1)), "the tokens that each step reveals, from all masked to data"),
+        (alphas_policy((0.0, 0.5, 1.0)), "the share that is revealed after each step, from all masked to data"),
+    ):
+        assert Plain("json").export(policy).where[0] == f"schedule.json holds {held}."
