@@ -92,7 +92,10 @@ MiB at the peak, above the model. In brackets: the memory of the other sampler d
 
 This is the part of our CPU time that is spent outside the denoiser. The rest is the network.
 With a small vocabulary it is the fixed cost of a step: checks, random numbers and the choice of positions. If another
-sampler is faster in a small case, this is the reason.
+sampler is faster in a small case, this is the reason. These are some dozens of short operations. After a network, whose
+weights fill the caches of the processor, they take several times as long as by themselves, and longer again if other
+work uses the caches too. So a share holds for one machine and its load. A part of it is the clock, which is read four
+times per call.
 
 {share}
 
