@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ __all__ = ["Transformer", "TransformerConfig", "load_transformer", "save_transfo
 FORMAT = "mdm-tune-transformer-1"
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
+DIGEST = "sha256_of_weights"  # of the bundled models, whose weights nothing else writes
 LARGEST = 65_536  # largest length, width, depth and number of heads; a larger one means a damaged config
 
 
@@ -272,6 +274,19 @@ def _config_problem(error: Exception) -> str:
     return f"{error} is missing" if isinstance(error, KeyError) else str(error)
 
 
+def _check_digest(file: Path, known: object) -> None:
+    """Raise InputError if a file does not have its SHA-256, in hex digits; None if that is not known."""
+    if known is None:
+        return
+    with file.open("rb") as opened:
+        found = hashlib.file_digest(opened, "sha256").hexdigest()
+    if found != known:
+        raise InputError(
+            f"{shown_path(file)} is damaged or was changed: its SHA-256 must be that of {CONFIG}, {shown(known)}, got "
+            f"{found!r}; install the package again, or remove {DIGEST} from {CONFIG} if the change was meant"
+        )
+
+
 def load_transformer(folder: str | Path) -> Transformer:
     """Load a model that ``save_transformer`` wrote, in float32 on the CPU and in evaluation mode.
 
@@ -285,7 +300,8 @@ def load_transformer(folder: str | Path) -> Transformer:
         The model, without gradients.
 
     Raises:
-        InputError: If a file is missing, is damaged, or does not fit the sizes in ``config.json``.
+        InputError: If a file is missing, is damaged, does not fit the sizes in ``config.json``, or does not have the
+            SHA-256 that ``config.json`` may state.
     """
     folder = Path(folder)
     for name in (CONFIG, WEIGHTS):
@@ -314,6 +330,7 @@ def load_transformer(folder: str | Path) -> Transformer:
         raise InputError(
             f"{folder / WEIGHTS} is truncated or not a safetensors file ({error}); copy it again"
         ) from None
+    _check_digest(folder / WEIGHTS, record.get(DIGEST))
     weight_bytes, file_bytes = config.weight_bytes, (folder / WEIGHTS).stat().st_size
     if weight_bytes > 8 * file_bytes + 4096:  # the file may store smaller types than float32
         raise InputError(

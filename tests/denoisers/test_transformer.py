@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import shutil
@@ -74,6 +75,24 @@ def test_weights_stay_in_the_file() -> None:
     ranges = [line[0].split("-") for line in maps if line[-1] == str((folder / "model.safetensors").resolve())]
     inside = [any(int(low, 16) <= weight.data_ptr() < int(high, 16) for low, high in ranges) for weight in weights]
     assert inside and all(inside)
+
+
+@pytest.mark.parametrize("name", ["text", "arithmetic"])
+def test_bundled_weights_are_compared_with_their_digest(name: str, tmp_path: Path) -> None:
+    """A changed byte in the middle of the weights is legal safetensors, and only the digest shows it."""
+    shutil.copytree(bundled(f"package:{name}"), tmp_path / "model")
+    load_transformer(tmp_path / "model")
+    weights = tmp_path / "model" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+    found = hashlib.sha256(content).hexdigest()
+    with pytest.raises(
+        InputError, match=rf"is damaged or was changed: .*, got '{found}'; install the package again, or"
+    ):
+        load_transformer(tmp_path / "model")
+    edit(tmp_path / "model", sha256_of_weights=found)
+    load_transformer(tmp_path / "model")
 
 
 def test_saving_over_a_checkpoint_leaves_its_loaded_model_alone(saved: Path) -> None:
