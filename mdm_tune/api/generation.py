@@ -31,7 +31,7 @@ from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.guidance import Guided
 from mdm_tune.denoisers.huggingface import wrap_huggingface
 from mdm_tune.denoisers.loaded import LoadedModel
-from mdm_tune.evaluation.adaptive import PILOT, value_at_cost
+from mdm_tune.evaluation.adaptive import PILOT, miss, value_at_cost
 from mdm_tune.evaluation.filling import Rows
 from mdm_tune.evaluation.settings import Sampler, Setting, calls_in_advance, drawing_of
 from mdm_tune.run.schedule_names import names_a_file
@@ -137,11 +137,7 @@ def generate(
         policy = _policy(schedule)
         wanted = _wanted(policy, steps, length, block_length, given | {"batch": batch}, loaded, _family(model, fields))
         notes = (*loaded.doubts, *wanted.notes)
-        if on_event is not None:
-            from mdm_tune.commands.events import Note  # it imports much, which texts do not need
-
-            for note in notes:
-                on_event(Note(note))
+        _tell(notes, on_event)
         dataset = _dataset(texts, loaded, wanted.setting.length, seed)
         denoiser: Denoiser = loaded.denoiser
         if wanted.sampler.section.guidance:
@@ -149,7 +145,7 @@ def generate(
             denoiser = Guided(denoiser, scale, wanted.setting.length, dataset.closing)
         device = next(model.parameters()).device
         fill = partial(_fill, denoiser, wanted.sampler, device, progress)
-        return _texts(wanted, dataset, fill, notes)
+        return _texts(wanted, dataset, fill, notes, on_event)
 
 
 @dataclass(frozen=True)
@@ -391,12 +387,28 @@ def _dataset(prompts: Sequence[Prompt], loaded: LoadedModel, length: int, seed: 
     return replace(dataset, splits={"report": replace(dataset.splits["report"], seeds=seeds)})
 
 
-def _texts(wanted: _Wanted, dataset: Dataset, fill: Fill, notes: tuple[str, ...]) -> Texts:
+def _tell(notes: Sequence[str], on_event: Callable[[Note], object] | None) -> None:
+    """Report notes, if anyone listens."""
+    if on_event is not None:
+        from mdm_tune.commands.events import Note  # it imports much, which texts do not need
+
+        for note in notes:
+            on_event(Note(note))
+
+
+def _texts(
+    wanted: _Wanted,
+    dataset: Dataset,
+    fill: Fill,
+    notes: tuple[str, ...],
+    on_event: Callable[[Note], object] | None,
+) -> Texts:
     """Fill the rows of the data set, for an adaptive plan without a value after it is found."""
     split, setting, spent = dataset.splits["report"], wanted.setting, 0
     if (plan := wanted.adaptive) is not None:
-        value, spent = _value(plan, wanted, dataset, fill)
-        setting = _adaptive(plan, wanted, value)
+        value, spent, missed = _value(plan, wanted, dataset, fill)
+        setting, notes = _adaptive(plan, wanted, value), (*notes, *missed)
+        _tell(missed, on_event)
     rows = _rows(setting, wanted, split)
     filled = fill(rows, "unmasking")
     texts = Texts(" ".join(holes) for holes in dataset.fillings(filled.tokens, split))
@@ -423,10 +435,10 @@ def _rows(setting: Setting, wanted: _Wanted, split: Split) -> Rows:
     return Rows([setting], split.start, split.seeds, drawing=drawing)
 
 
-def _value(policy: AdaptiveName, wanted: _Wanted, dataset: Dataset, fill: Fill) -> tuple[float, int]:
-    """The value of an adaptive plan, and the denoiser rows that finding it took. It has the digits that are shown."""
+def _value(policy: AdaptiveName, wanted: _Wanted, dataset: Dataset, fill: Fill) -> tuple[float, int, tuple[str, ...]]:
+    """The value of an adaptive plan, the denoiser rows that finding it took, and a sentence if its calls are off."""
     if policy.value is not None:
-        return policy.value, 0
+        return policy.value, 0, ()
     setting, (steps,) = wanted.setting, wanted.sampler.section.steps
     linear = Setting.of(Linear(), steps, setting.length, wanted.sampler, block_length=setting.block_length)
     split, spent = dataset.splits["report"].first(PILOT), 0
@@ -443,7 +455,8 @@ def _value(policy: AdaptiveName, wanted: _Wanted, dataset: Dataset, fill: Fill) 
         try:
             rows, _ = sweep.send(result.nfe.double().numpy())
         except StopIteration as end:
-            return float(end.value), spent
+            missed = miss(end.value, policy, steps, len(split.ids))
+            return end.value.value, spent, () if missed is None else (missed,)
 
 
 def _fill(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product
 
-from mdm_tune.commands.events import Notify, SettingScored, Warnings, as_notes, memory_notes, report_loaded
+from mdm_tune.commands.events import Note, Notify, SettingScored, Warnings, as_notes, memory_notes, report_loaded
 from mdm_tune.commands.frontier import (
     few_for_ties,
     frontier_record,
@@ -141,7 +141,8 @@ def _evaluate(
     if run.own is not None:
         run.own.of(run.evaluator.split("report"))
         following.stage()
-    for score, spent in _scores(run, settings, adaptive, budgets, profiles, following, extra):
+    missed = partial(_missed, notify)
+    for score, spent in _scores(run, settings, adaptive, budgets, profiles, following, missed, extra):
         scored.append((score, spent))
         notify(SettingScored(score, len(scored), total))
     last = None if extra is None else scored.pop()
@@ -158,6 +159,11 @@ def _evaluate(
     result = _write(run, folder, result, list(example_records(run, scores)), differences=differences)
     write_page(folder, notify)
     return result
+
+
+def _missed(notify: Notify, text: str) -> None:
+    """Warn about a value whose calls are not those of linear."""
+    notify(Note(text, "calls-missed", "compare its calls too, which are shown with its value"))
 
 
 def _stages(
@@ -239,6 +245,7 @@ def _scores(
     budgets: Sequence[int],
     profiles: Mapping[int, Profiles],
     following: Following,
+    missed: Callable[[str], None],
     reference: Setting | None = None,
 ) -> Iterator[tuple[Scores, Cost]]:
     """The scores on the report split, budget by budget: first of schedules, then of adaptive plans; the reference last.
@@ -253,6 +260,7 @@ def _scores(
         budgets: Numbers of steps.
         profiles: By block length.
         following: Learns how many rows the search for the values of adaptive plans takes, and when it ends.
+        missed: Called with a sentence for each value whose calls are not those of linear.
         reference: Linear at one token per step; None to leave it out.
     """
     last = [] if reference is None else [reference]
@@ -276,7 +284,7 @@ def _scores(
             )
             order.append((key, steps, None))
     order += [(setting.key, setting.steps, setting) for setting in last]
-    values = dict(zip(plans, calibrated([*plans.values()], "report", following.foresee), strict=True))
+    values = dict(zip(plans, calibrated([*plans.values()], "report", following.foresee, missed), strict=True))
     if adaptive:
         following.stage()
     split, wanted = run.evaluator.split("report"), dict[object, Measurement]()

@@ -31,17 +31,19 @@ __all__ = [
     "check_adaptive",
     "check_metric",
     "check_sampler",
+    "miss",
     "usual_fills",
     "usual_rows",
     "value_at_cost",
 ]
 
 Calls = NDArray[np.float64]  # denoiser calls of each row
-# Yields rows and about how many are still to be filled, these included; receives their calls, returns a plan's value.
-Sweep = Generator[tuple[Rows, float], Calls, float]
+# Yields rows and about how many are still to be filled, these included; receives their calls, returns a plan's match.
+Sweep = Generator[tuple[Rows, float], Calls, Match]
 
 PILOT = 64  # tune examples on which the value of a plan is found
-STAGES = (Stage(examples=16, tries=12, tolerance=0.05), Stage(examples=PILOT, tries=5, tolerance=0.01))
+CLOSE = 0.01  # the largest relative distance from linear's calls, unless calls jump
+STAGES = (Stage(examples=16, tries=12, tolerance=0.05), Stage(examples=PILOT, tries=5, tolerance=CLOSE, enough=CLOSE))
 USUAL = (7, 2.5)  # tries of the stages, on average
 LEFT = 2  # tries of a stage that are left at least, on average, while it goes on
 
@@ -67,13 +69,21 @@ class AdaptiveRequest:
         """The setting whose counts a quota or a cap follows; None for other plans."""
         return base_setting(self.plan, self.steps, self.setting_at)
 
+    @property
+    def rows(self) -> int:
+        """The rows on which its value is found."""
+        return min(len(self.evaluator.split("tune").ids), PILOT)
+
     def at(self, value: float) -> Setting:
         """The setting of the plan; ``value`` is used if the plan has none."""
         return self.evaluator.adaptive_setting(self.plan.at(value, self.steps), self.steps, self.base)
 
 
 def calibrated(
-    requests: Sequence[AdaptiveRequest], use: Use, foresee: Callable[[float], None] = lambda rows: None
+    requests: Sequence[AdaptiveRequest],
+    use: Use,
+    foresee: Callable[[float], None] = lambda rows: None,
+    missed: Callable[[str], None] = lambda text: None,
 ) -> list[tuple[Measurement, Cost]]:
     """Find the value of each adaptive plan that has none, so that it costs what linear costs.
 
@@ -85,6 +95,7 @@ def calibrated(
         requests: The plans and their budgets.
         use: The split to measure on.
         foresee: Called with the denoiser rows that finding the values will still take, about.
+        missed: Called with a sentence for each value whose calls are not within 1 % of linear's.
 
     Returns:
         For each plan the measurement to make, and the cost of finding its value.
@@ -95,12 +106,15 @@ def calibrated(
     for request in requests:
         check_adaptive(request.evaluator, request.plan, request.steps, request.setting_at)
     sweeps = {place: _sweep(request) for place, request in enumerate(requests) if request.plan.value is None}
-    values = {place: (request.plan.value, Cost()) for place, request in enumerate(requests)}
-    values |= _sweep_together(requests, sweeps, foresee)
+    found = _sweep_together(requests, sweeps, foresee)
     measurements = []
     for place, request in enumerate(requests):
-        value, cost = values[place]
-        assert value is not None
+        value, cost = request.plan.value or 0.0, Cost()
+        if place in found:
+            match, cost = found[place]
+            value = match.value
+            if (text := miss(match, request.plan, request.steps, request.rows)) is not None:
+                missed(text)
         measurements.append((Measurement(request.at(value), request.evaluator.split(use)), cost))
     return measurements
 
@@ -187,15 +201,35 @@ def base_setting(plan: AdaptiveName, steps: int, setting_at: Callable[[str, int]
     return base
 
 
+def miss(match: Match, plan: AdaptiveName, steps: int, rows: int) -> str | None:
+    """A sentence about a value whose calls are not those of linear.
+
+    Args:
+        match: What was found.
+        plan: The plan.
+        steps: The step budget.
+        rows: The rows on which it was found.
+
+    Returns:
+        The sentence; None if the calls are within 1 % of linear's, or within one call of one row.
+    """
+    if abs(match.calls - match.target) <= max(CLOSE * match.target, 1 / rows):
+        return None
+    return (
+        f"{plan.at(match.value, steps).name} makes {match.calls:.4g} calls in the mean where its value was found, and "
+        f"linear makes {match.target:.4g}: {match.nearest}"
+    )
+
+
 def _sweep_together(
     requests: Sequence[AdaptiveRequest], sweeps: Mapping[int, Sweep], foresee: Callable[[float], None]
-) -> dict[int, tuple[float | None, Cost]]:
+) -> dict[int, tuple[Match, Cost]]:
     """Run sweeps side by side, so that the rows they need next are filled together.
 
     Returns:
-        The value and the cost of each sweep, by the place of its request.
+        The match and the cost of each sweep, by the place of its request.
     """
-    values: dict[int, tuple[float | None, Cost]] = {}
+    matches: dict[int, tuple[Match, Cost]] = {}
     costs = dict.fromkeys(sweeps, Cost())
     wanted = {place: next(sweep) for place, sweep in sweeps.items()}
     while wanted:
@@ -208,11 +242,11 @@ def _sweep_together(
             try:
                 wanted[place] = sweeps[place].send(result.nfe.double().numpy())
             except StopIteration as end:
-                values[place] = end.value, costs[place]
+                matches[place] = end.value, costs[place]
                 del wanted[place]
         going_on = [(requests[place], fills) for place, (_, fills) in wanted.items()]
         foresee(sum(_rows_of(request.evaluator, request.steps, fills) for request, fills in going_on))
-    return values
+    return matches
 
 
 def usual_rows(evaluator: Evaluator, steps: int) -> float:
@@ -263,7 +297,7 @@ def _sweep(request: AdaptiveRequest) -> Sweep:
 
 
 def value_at_cost(linear: Rows, calls: Calls | None, rows_at: Callable[[float], Rows], plan: AdaptiveName) -> Sweep:
-    """Find the value of a plan at which its mean NFE is that of linear, within 1 % if calls do not jump.
+    """Find the value of a plan at which its mean NFE is that of linear, within 1 % unless its calls jump.
 
     The value is looked for on 16 rows first, and then on all, see ``match_in_stages``. Rows with a value are left
     unfinished once they make more than ``MANY`` times linear's calls, unless it is the boldest, whose calls a message
@@ -279,7 +313,7 @@ def value_at_cost(linear: Rows, calls: Calls | None, rows_at: Callable[[float], 
         Rows to fill, and about how many are still to be filled, these included; ``send`` the calls of each.
 
     Returns:
-        The value.
+        The match on all rows, which is reached.
 
     Raises:
         InputError: If no value makes about as many calls as linear.
@@ -307,7 +341,7 @@ def value_at_cost(linear: Rows, calls: Calls | None, rows_at: Callable[[float], 
             match: Match = end.value
             break
     if (why := match.unreachable(steps)) is None:
-        return match.value
+        return match
     larger = f", or a larger KL divergence, as in klass:{10 * plan.kl:g}" if plan.kl else ""
     raise InputError(
         f"{plan.name} {why}; choose another number of steps, or give a value, as in {plan.at(match.value, steps).name}"

@@ -74,7 +74,8 @@ def cost_facts(view: RunView) -> Iterator[tuple[str, str]]:
     for budget in view.budgets if view.cost is not None else ():
         dropped = f", {large(budget.dropped)} of them dropped early" if budget.dropped else ""
         ended = f"; {budget.ended}" if budget.ended else ""
-        yield f"trials at {quantity(budget.steps, 'step')}", f"{large(budget.trials)}{dropped}{ended}"
+        missed = "".join(f"; {each}" for each in dict.fromkeys(budget.unreachable))
+        yield f"trials at {quantity(budget.steps, 'step')}", f"{large(budget.trials)}{dropped}{ended}{missed}"
     if view.evaluate_cost is not None:
         rows, tokens, seconds = view.evaluate_cost
         yield "evaluation", f"{large(rows)} rows, {large(tokens)} tokens, {time_text(seconds)}"

@@ -221,10 +221,8 @@ def _verdict(record: Record, gain: GainView, losses: Sequence[LossView]) -> Verd
     return Verdict.NOT_CLAIMED
 
 
-def _budget(record: Record, journal: Mapping[int, Sequence[Record]]) -> BudgetView:
-    schedule, gain, steps = record["schedule"], _gain(record["gain_over_linear"]), int(record["steps"])
-    stated = record.get("diversity_losses") or {}
-    losses = tuple(
+def _losses(stated: Record) -> tuple[LossView, ...]:
+    return tuple(
         LossView(
             figure=str(loss["figure"]),
             than=str(loss["than"]),
@@ -236,6 +234,12 @@ def _budget(record: Record, journal: Mapping[int, Sequence[Record]]) -> BudgetVi
         )
         for loss in stated.get("losses") or ()
     )
+
+
+def _budget(record: Record, journal: Mapping[int, Sequence[Record]]) -> BudgetView:
+    schedule, gain, steps = record["schedule"], _gain(record["gain_over_linear"]), int(record["steps"])
+    stated = record.get("diversity_losses") or {}
+    losses = _losses(stated)
     loser, calls = record.get("loser"), record.get("baseline_calls") or {}
     baselines = {
         str(name): Row(
@@ -300,6 +304,7 @@ def _budget(record: Record, journal: Mapping[int, Sequence[Record]]) -> BudgetVi
             for name, each in (record.get("wins_over_baselines") or {}).items()
         },
         stand_ins=stand_ins_in(record),
+        unreachable=tuple(map(str, record.get("unreachable") or ())),
     )
 
 

@@ -177,6 +177,7 @@ class BudgetView:
         policies: the best of each kind of policy; empty if one kind is tuned.
         reveals: what each call of adaptive plans and of linear reveals, by label; empty if unknown.
         call_ratio: the calls compared with those of linear; None in older records.
+        unreachable: policies of trials that cannot make the calls of the budget, each with the reason.
     """
 
     steps: int
@@ -218,6 +219,7 @@ class BudgetView:
     policies: tuple[PolicyView, ...] = ()
     reveals: Mapping[str, RevealsView] = field(default_factory=dict)
     call_ratio: CallRatio | None = None
+    unreachable: tuple[str, ...] = ()
 
     @property
     def against_rival(self) -> Rivalry | None:

@@ -215,6 +215,8 @@ class BudgetRecord(JsonRecord):
         details: What the page of the run shows beside this.
         stand_ins: What may stand in for the winner; None in older records.
         policies: The best of each kind of policy; empty if one kind is tuned.
+        unreachable: The policies of trials that cannot make the calls of the budget, each with the reason. These trials
+            are none of the others.
     """
 
     steps: int
@@ -232,6 +234,7 @@ class BudgetRecord(JsonRecord):
     details: Beside[BudgetDetails]
     stand_ins: StandIns | None = None
     policies: tuple[PolicyRecord, ...] = ()
+    unreachable: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, run: Run, budget: Budget) -> BudgetRecord:
@@ -252,6 +255,7 @@ class BudgetRecord(JsonRecord):
             details=BudgetDetails(),
             stand_ins=budget.stand_ins,
             policies=tuple(map(PolicyRecord.of, budget.policies)),
+            unreachable=budget.unreachable,
         )
 
     @property

@@ -74,6 +74,7 @@ class Budget:
         studies: The studies of the budget, with their finished trials.
         stand_ins: What may stand in for the winner; None until it is known.
         policies: The best of each kind of policy; () if there is one kind.
+        unreachable: The policies of further trials, each with the reason why it cannot make the calls of the budget.
     """
 
     steps: int
@@ -103,6 +104,7 @@ class Budget:
     studies: tuple[Study, ...] = ()
     stand_ins: StandIns | None = None
     policies: tuple[PolicyOutcome, ...] = ()
+    unreachable: tuple[str, ...] = ()
 
     @property
     def judged(self) -> Gain:
@@ -210,7 +212,7 @@ def confirm(
         detectable=_detectable(linear, [scored, *others], claims),
         trials=len(trials),
         reused=sum(not trial.fresh for trial in trials),
-        dropped=sum(trial.dropped and not trial.cut for trial in trials),
+        dropped=sum(trial.dropped and not trial.cut and trial.unreachable is None for trial in trials),
         cut=sum(trial.cut for trial in trials),
         ended=_ended(studies),
         exhausted=all(study.ending in (Ending.EXHAUSTED, Ending.NOTHING_TO_TUNE) for study in studies),
@@ -220,6 +222,7 @@ def confirm(
         loser=Loser(won.policy, scored, comparer.gain(scored)) if lost else None,
         studies=tuple(studies),
         policies=outcomes_of_kinds(studies, kinds, comparer),
+        unreachable=tuple(f"{trial.policy.name} {why}" for trial in trials if (why := trial.unreachable) is not None),
     )
 
 

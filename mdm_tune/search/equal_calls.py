@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mdm_tune.evaluation.cost_matching import Match, Scale, Stage, StagedMatch, match_in_stages
+from mdm_tune.evaluation.cost_matching import Match, Matching, Scale, Stage, match
 from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.evaluation.scores import Cost
 from mdm_tune.evaluation.settings import Setting, calls_in_advance
@@ -19,20 +19,20 @@ from mdm_tune.search.stored_scores import StoredScores
 __all__ = ["EqualCalls", "Matched", "linear_calls", "rows_of_looking"]
 
 STAGES = (Stage(examples=16, tries=8, tolerance=0.05), Stage(examples=64, tries=2, tolerance=0.03))
-CLOSE = 0.01  # relative distance from the target on all examples at which a value is not corrected
+CORRECTION = Stage(examples=64, tries=2, tolerance=0.01, enough=0.03)  # on all tune examples
 
 
 def rows_of_looking(examples: int, *, again: bool = True) -> float:
     """The most rows of a trial of an adaptive plan, as a multiple of scoring a schedule on all tune examples.
 
-    The calls of the values that are tried lie on both sides of the budget's.
+    The calls of the values that are tried lie on both sides of the budget's. Where they jump, it may take more.
 
     Args:
         examples: The tune examples.
-        again: Whether the values count that a stage tries where it is far off after its tries, which is rare.
+        again: Whether each stage tries as many values again, since it is far off after its tries, which is rare.
     """
-    tries = ((stage.most_tries if again else stage.tries) * min(stage.examples, examples) for stage in STAGES)
-    return 2 + sum(tries) / max(1, examples)
+    tries = sum(stage.tries * min(stage.examples, examples) for stage in STAGES) / max(1, examples)
+    return (CORRECTION.tries + tries) * (2 if again else 1)
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class EqualCalls:
         guess: float | None,
         promising: Callable[[Setting, int], bool] = lambda setting, examples: True,
     ) -> tuple[dict[int, Matched], Cost]:
-        """Find the values on few examples, and then on more.
+        """Find the values on few examples, and then on more. Where few examples do not meet the budget, more may.
 
         Args:
             plans: The plans without a value, by number.
@@ -88,22 +88,23 @@ class EqualCalls:
         going_on = dict(plans)
         for stage in STAGES:
             here = replace(stage, examples=min(most, stage.examples))
-            searches = {}
-            for number, plan in going_on.items():
-                value, slope = (found[number].value, found[number].slope) if number in found else (guess, None)
-                searches[number] = match_in_stages(self.target, [here], Scale(plan), value, slope)
+            searches = {
+                number: match(self.target(here.examples), here, Scale(plan), guess, found.get(number))
+                for number, plan in going_on.items()
+            }
             matches, spent = self._together(plans, searches)
             found |= matches
             cost += spent
             going_on = {
                 number: plan
                 for number, plan in going_on.items()
-                if found[number].reached and promising(self.setting(plan.at(found[number].value)), here.examples)
+                if not found[number].reached  # on so few examples, which decides nothing
+                or promising(self.setting(plan.at(found[number].value)), here.examples)
             }
         return {number: self._matched(plan, found[number]) for number, plan in plans.items()}, cost
 
     def _together(
-        self, plans: Mapping[int, AdaptiveName], searches: Mapping[int, StagedMatch]
+        self, plans: Mapping[int, AdaptiveName], searches: Mapping[int, Matching]
     ) -> tuple[dict[int, Match], Cost]:
         """Run searches side by side, so that the rows they need next are filled together."""
         wanted, matches, cost = (
@@ -123,7 +124,7 @@ class EqualCalls:
                     del wanted[number]
         return matches, cost
 
-    def correct(self, plan: AdaptiveName, found: Matched) -> tuple[Setting, Cost]:
+    def correct(self, plan: AdaptiveName, found: Matched) -> tuple[Matched, Cost]:
         """Correct the value of a plan that was scored on all tune examples, if it misses the budget there.
 
         Args:
@@ -131,19 +132,12 @@ class EqualCalls:
             found: What ``find`` found.
 
         Returns:
-            The setting whose calls are closer to the budget's, and the cost. It is scored on all tune examples.
+            What comes closest to the budget on all tune examples, and the cost. It is scored on all of them.
         """
-        most, scale = len(self.evaluator.split("tune").ids), Scale(plan)
-        target, calls = self.target(most), self.calls(found.setting, most)
-        assert found.setting.adaptive is not None and found.setting.adaptive.value is not None
-        place = scale.place(found.setting.adaptive.value) + float(np.log(target / calls)) / found.match.slope
-        low, high = scale.ends
-        other = self.setting(plan.at(scale.value(min(high, max(low, place)))))
-        if abs(calls - target) <= CLOSE * target or other.key == found.setting.key:
-            return found.setting, Cost()
-        cost = self.evaluator.together([other], "tune", most)[1]
-        closer = abs(self.calls(other, most) - target) < abs(calls - target)
-        return (other if closer else found.setting), cost
+        stage = replace(CORRECTION, examples=len(self.evaluator.split("tune").ids))
+        search = match(self.target(stage.examples), stage, Scale(plan), earlier=found.match)
+        matches, cost = self._together({0: plan}, {0: search})
+        return self._matched(plan, matches[0]), cost
 
     def calls(self, setting: Setting, examples: int) -> float:
         """The mean calls of a setting on the first tune examples, on which it was scored."""

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 from mdm_tune.evaluation.evaluator import Evaluator
-from mdm_tune.evaluation.scores import Cost
 from mdm_tune.evaluation.settings import Policy, Setting
 from mdm_tune.schedules.adaptive_names import AdaptiveName
 from mdm_tune.search.equal_calls import EqualCalls
@@ -89,22 +88,21 @@ class _PlanRunner(TrialRunner):
 
     def corrected(
         self, prepared: Prepared, scored: dict[int, CandidateScore]
-    ) -> tuple[Mapping[int, Setting], dict[int, CandidateScore], Cost]:
-        corrected, total = dict[int, Setting](), Cost()
+    ) -> tuple[Prepared, dict[int, CandidateScore]]:
+        settings, matched, cost = dict(prepared.settings), dict(prepared.matched), prepared.cost
         most = len(self.evaluator.split("tune").ids)
         for number, score in scored.items():
             if score.dropped is not None:
                 continue
-            found = prepared.matched[number]
-            assert found.setting.adaptive is not None
-            setting, cost = self.equal_calls.correct(self.plans.unvalued(found.setting.adaptive), found)
-            total += cost
-            if setting.key != found.setting.key:
-                corrected[number] = setting
-                (values,), more = self.evaluator.together([setting], "tune", most)
-                total += more
+            before = matched[number].setting
+            assert before.adaptive is not None
+            matched[number], more = self.equal_calls.correct(self.plans.unvalued(before.adaptive), matched[number])
+            settings[number] = setting = matched[number].setting
+            cost += more
+            if setting.key != before.key:
+                (values,), _ = self.evaluator.together([setting], "tune", most)
                 scored = {**scored, number: replace(score, value=float(values.mean()), values=values)}
-        return corrected, scored, total
+        return Prepared(settings, cost, matched), scored
 
     def noted(self, setting: Setting, unreachable: str | None) -> dict[str, Any]:
         calls = self.evaluator.book.calls(setting, "tune")

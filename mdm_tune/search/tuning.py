@@ -285,7 +285,7 @@ class TrialRunner:
         Returns:
             The setting of each trial; its value and record, with an equal share of the batch's cost.
         """
-        settings = dict(prepared.settings)
+        settings, after = prepared.settings, prepared
         uncut = [trial for trial in reversed(before) if not trial.cut]
         known = {trial.key: CandidateScore(trial.value, dropped=0 if trial.dropped else None) for trial in uncut}
         fresh: dict[Key, int] = {}  # the first trial of the batch that has these counts
@@ -310,9 +310,8 @@ class TrialRunner:
                 racing=self.search.racing,
                 in_time=self.in_time,
             )
-            corrected, scored, more = self.corrected(prepared, scored)
-            settings |= corrected
-            cost += prepared.cost + more
+            after, scored = self.corrected(prepared, scored)
+            cost += after.cost
         seconds = (time.monotonic() - began) / len(settings)  # with the time of the proposals
         shares = zip(
             _equal_shares(cost.denoiser_rows, len(settings)),
@@ -320,32 +319,37 @@ class TrialRunner:
             strict=True,
         )
         records: dict[int, tuple[float, dict[str, Any]]] = {}
+        settings = {number: after.settings[fresh.get(setting.key, number)] for number, setting in settings.items()}
         for (number, setting), (rows, tokens) in zip(settings.items(), shares, strict=True):
-            if number in prepared.unreachable:
+            first = fresh.get(prepared.settings[number].key, number)
+            unreachable = after.unreachable.get(first)
+            if unreachable is not None:
                 score = CandidateScore(-self.sign * math.inf, dropped=0)
             else:
-                first = fresh.get(prepared.settings[number].key)
-                score = scored[first] if first is not None else known[setting.key]
+                score = scored[first] if first in scored else known[setting.key]
             new = number in new_settings
             records[number] = (
                 score.value,
                 {
                     "key": list(setting.key),
-                    "fresh": new or number in prepared.unreachable,
+                    "fresh": new or unreachable is not None,
                     "dropped": score.dropped,
                     "cut": score.cut,
                     "values": score.values.tolist() if new and score.values is not None else None,
                     "cost": [rows, tokens, seconds],
-                    **self.noted(setting, prepared.unreachable.get(number)),
+                    **self.noted(setting, unreachable),
                 },
             )
         return settings, records
 
     def corrected(
         self, prepared: Prepared, scored: dict[int, CandidateScore]
-    ) -> tuple[Mapping[int, Setting], dict[int, CandidateScore], Cost]:
-        """Correct what a race has scored: the settings that change, all scores, and the cost. Schedules stay."""
-        return {}, scored, Cost()
+    ) -> tuple[Prepared, dict[int, CandidateScore]]:
+        """Correct what a race has scored: the batch with its settings and all of its cost, and all scores.
+
+        Schedules stay.
+        """
+        return prepared, scored
 
     def noted(self, setting: Setting, unreachable: str | None) -> dict[str, Any]:
         """What a trial's record says of its policy besides its parameters: nothing of a schedule."""

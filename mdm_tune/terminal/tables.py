@@ -108,6 +108,10 @@ def verdict(budget: BudgetRecord) -> list[str]:
         lines.append(f"stopped early: {budget.ended.text}" if budget.ended.ending.early else budget.ended.text)
     if budget.dropped:
         lines.append(f"{budget.dropped} of {budget.trials} trials were dropped early, since they could hardly win")
+    if budget.unreachable:
+        for_example = ", for example" if len(budget.unreachable) > 1 else ""
+        of_all = f"{len(budget.unreachable)} of {quantity(budget.trials, 'trial')}"
+        lines.append(f"{of_all} missed the calls of the budget{for_example}: {budget.unreachable[0]}")
     if budget.cut:
         lines.append(f"{budget.cut} of {budget.trials} trials were cut off, for want of rows or time")
     if budget.idle_steps:

@@ -273,8 +273,11 @@ def test_blocks_are_marked_and_a_schedule_keeps_its_own() -> None:
 
 def test_costs_say_how_trials_ended_and_equal_counts_are_said() -> None:
     record = {**BUDGET, "trials": 16, "dropped": 11, "ended": "the time for trials is used up", "same_counts": ["sine"]}
+    record["unreachable"] = ["klass:0.01@0 cannot make 4 calls", "klass:0.01@0 cannot make 4 calls"]
     page = read_page(checked(made(two_budgets() | {"budgets": [record]})))
-    assert "16, 11 of them dropped early; the time for trials is used up" in page.text
+    missed = "klass:0.01@0 cannot make 4 calls"
+    assert f"16, 11 of them dropped early; the time for trials is used up; {missed}" in page.text
+    assert page.text.count(missed) == 1
     assert "At 4 steps Beta(0.431, 0.761) has the same counts as sine." in page.text
 
 

@@ -188,6 +188,8 @@ def test_a_budget_out_of_reach_says_why() -> None:
     assert event.state == "budget out of reach" and event.value == np.inf
     (entry,) = Ledger(storage, f"run/steps-{STEPS}-threshold").finished().values()
     assert entry.record["unreachable"] == threshold.why
+    assert budget.unreachable == (f"{event.policy.name} {threshold.why}",)
+    assert budget.dropped == sum(trial.dropped for trial in by_kind(budget)["counts"])  # it is none of these
     assert counts.why is not None or counts.best is not None
 
 

@@ -96,6 +96,10 @@ def test_fewer_calls_and_an_early_stop_are_said() -> None:
     assert any("4 denoiser calls, not 6" in line for line in lines)
     assert any("7 of 20 trials were dropped early" in line for line in lines)
     assert any("2 of 20 trials were cut off" in line for line in lines)
+    why = "klass:0.01@0 cannot make 4 calls at 4 steps: it makes at least 5.9 (at 0)"
+    one, two = verdict(budget_record(unreachable=[why])), verdict(budget_record(unreachable=[why, "quota cannot"]))
+    assert f"1 of 20 trials missed the calls of the budget: {why}" in one and not any("dropped" in line for line in one)
+    assert f"2 of 20 trials missed the calls of the budget, for example: {why}" in two
     assert len(verdict(budget_record())) == 2
     ended = verdict(budget_record(nfe=3.25, nfe_ci=[3.0, 3.5]))
     assert ended[2:] == ["3.25 [3.00, 3.50] denoiser calls in the mean, not 4: some answers end early, or are shorter"]
