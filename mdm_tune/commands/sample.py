@@ -16,6 +16,7 @@ from mdm_tune.commands.progress import Following, Stage, Stages
 from mdm_tune.commands.schedule_notes import other_samplers
 from mdm_tune.commands.watching import Watch, Watcher, watcher_of
 from mdm_tune.config.file import Config
+from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import quantity
 from mdm_tune.core.permissions import Permissions
 from mdm_tune.core.seeding import derive_seed
@@ -67,12 +68,20 @@ def sample(
         InputError: If a schedule is unknown or does not fit, or if it is an adaptive plan without a value.
         RunError: If the denoiser or a replica fails.
     """
-    named = [name for name in (schedule, None if watch is None else watch.beside) if name is not None]
-    check_names(named)
-    for name in named:
-        check_value(parse_adaptive(name))
+    _check_named(schedule, None if watch is None else watch.beside)
     with open_run(config, devices, allow, as_notes(notify)) as run:
         return _sample(run, schedule, steps, number, watch, Warnings(notify))
+
+
+def _check_named(schedule: str | None, beside: str | None) -> None:
+    """Check the schedule and that of ``--watch`` before the model is loaded; None is no name."""
+    for name, flag in ((schedule, ""), (beside, "--watch: ")):
+        try:
+            if name is not None:
+                check_names([name])
+                check_value(parse_adaptive(name))
+        except InputError as error:
+            raise InputError(f"{flag}{error}") from None
 
 
 def _sample(

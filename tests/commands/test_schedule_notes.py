@@ -103,7 +103,7 @@ def written(folder: Path, search: dict[str, Any]) -> Path:
 def test_notes_on_files_with_policies(tmp_path: Path) -> None:
     entry = {"steps": 2, "schedule": None, "policy": "threshold:0.9", "block_length": 28}
     one, two = (schedule_file(tmp_path / place, 28, entry) for place in ("one", "two"))
-    here = at(tmp_path, 30)
+    here = at(tmp_path, 30, order="margin")
     (note,) = (note.text for note in other_samplers(here, [one, f"quota:{two}@0.5"]) if "one" in note.text)
     ends = "and here there are 30: the number of calls of its policies may differ"
     assert note == f"{one} was tuned for 28 tokens, {ends}"
