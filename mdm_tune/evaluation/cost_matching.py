@@ -190,8 +190,10 @@ def match(
         sure = value in tried or bracket.narrow  # an end of the scale, or calls that jump
         if sure and (value in tried or len(tried) >= stage.tries):
             break
-        if len(tried) >= stage.tries and any(stage.met(calls, target, stage.enough) for calls in tried.values()):
-            break
+        if len(tried) >= stage.tries:
+            best = tried[_closest(tried, target, stage.tolerance)]
+            if stage.met(best, target, stage.enough):
+                break
         calls = tried[value] = yield value, stage.examples
         if abs(calls - target) <= stage.tolerance * target:
             break
