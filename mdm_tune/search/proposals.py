@@ -32,9 +32,9 @@ Point = Mapping[str, float]  # parameters by name
 Ranges = Mapping[str, tuple[float, float]]
 
 # Where the best point by an acquisition function is looked for, in a box whose sides are 1 in log scale.
-SPREAD = 512  # points all over the box
-CENTERS, NEAR = 8, 16  # the best points so far, and the points near each of them
-WIDTHS = (0.1, 0.04, 0.016, 0.0064, 0.00256)  # how near, in each round
+SPREAD = 2048  # points all over the box
+CENTERS, NEAR = 16, 32  # the best points so far, and the points near each of them
+WIDTHS = (0.1, 0.05, 0.02, 0.01, 0.003, 0.001, 0.0003)  # how near, in each round
 
 
 @dataclass(frozen=True)
