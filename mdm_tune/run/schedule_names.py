@@ -115,7 +115,7 @@ def names_a_file(name: str) -> bool:
     The name of a schedule never means a folder. A folder called ``linear`` is given as ``./linear``.
     """
     if name.endswith((".yaml", ".yml")):
-        return True
+        return name.partition(":")[0].strip().lower() not in ("quota", "cap")  # plans, whose counts are in the file
     if (
         not name.strip()
         or name.strip() == OPTIMUM

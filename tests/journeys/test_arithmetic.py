@@ -92,7 +92,7 @@ def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("name", "content", "message"),
     [
         ("model.safetensors", b"\x00" * 40, r"model\.safetensors is truncated or not a safetensors file"),
-        ("config.json", b"{", r"config\.json is not a checkpoint description"),
+        ("config.json", b"{", r"config\.json is not JSON: .*; save the model again$"),
         ("choose.jsonl", b'{"prompt": "1+', r"choose\.jsonl, line 1: not JSON"),
         ("choose.jsonl", b'{"prompt": "1= "}\n', r"choose\.jsonl, line 1: .*answer"),
         ("choose.jsonl", b"", r"choose\.jsonl holds no record"),

@@ -17,7 +17,7 @@ from mdm_tune.core.plain_yaml import yaml_text
 from mdm_tune.run import schedule_names
 from mdm_tune.run.build import Run, build
 from mdm_tune.run.folder import RunFolder
-from mdm_tune.run.schedule_names import check_names, check_value, settings_of
+from mdm_tune.run.schedule_names import check_names, check_value, names_a_file, settings_of
 from mdm_tune.schedules.adaptive_names import parse_adaptive
 from mdm_tune.schedules.counts import to_counts
 from mdm_tune.schedules.curves import Beta
@@ -243,3 +243,13 @@ def test_a_plan_without_a_value_is_refused_by_sample_alone_before_loading() -> N
         check_value(parse_adaptive("klass"))
     check_value(parse_adaptive("klass@0.9"))
     check_value(None)
+
+
+def test_the_file_of_a_quota_or_a_cap_is_no_schedule_file_itself(tmp_path: Path) -> None:
+    file = schedule_file(
+        tmp_path / "run", 8, {"steps": 4, "schedule": "linear", "counts": [2, 2, 2, 2], "block_length": 8}
+    )
+    assert names_a_file(file) and not names_a_file(f"quota:{file}") and not names_a_file(f"Cap:{file}")
+    check_names([file, f"quota:{file}", f"cap:{file}@0.9"])
+    with pytest.raises(InputError, match=r"cannot read none\.yaml"):
+        check_names(["quota:none.yaml"])
