@@ -99,6 +99,13 @@ def few_for_ties(run: Run, policies: int, points: int) -> Iterator[Note]:
     bounds = None if isinstance(evaluator.metric, ExactMetric) else evaluator.metric.bounds
     if bounds is None or policies < 1 or points < 1:
         return
+    if share == 0:
+        yield Note(
+            "with a margin of 0 the frontier can only name a policy that is better than one token per step",
+            "few-for-margin",
+            "give the loss that you would accept in search.margin",
+        )
+        return
     level, report = first_level(policies, points), evaluator.split("report")
     have, needed = independent_of(report), examples_for_ties(bounds, share, level)
     if have >= needed:

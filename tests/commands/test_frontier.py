@@ -95,6 +95,8 @@ def test_a_report_split_too_small_for_the_margin_is_named_before_anything_is_pai
     search = ("search", "configs/arithmetic.yaml", "--set", "search.frontier=true", "--dry-run", "--json")
     priced = call(*search, sizes[0], few, "--set", "sampler.steps=[4,8]", "--set", "search.policies=[counts,klass]")
     assert "this needs 632 for 6 policies" in re.sub(r"\s+", " ", priced.stderr)
+    none = call(*search, sizes[0], few, "--set", "sampler.steps=[4,8]", "--set", "search.margin=0")
+    assert "a margin of 0 the frontier can only name a policy that is better" in re.sub(r"\s+", " ", none.stderr)
     enough = call(*command, sizes[0], few, "--set", "search.margin=0.9", "--output", str(tmp_path / "enough"))
     assert json.loads(enough.stdout)["warnings"] == []
 

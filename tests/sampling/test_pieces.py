@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -24,18 +26,18 @@ from tests.support.helpers import FunctionDenoiser, seeds
 
 LAW = MarkovChain.sticky(2, 0.1, 4)
 COUNTS = torch.tensor([[[2, 0], [1, 1]], [[1, 1], [2, 0]], [[1, 1], [1, 1]]])  # of three rows in two blocks
+THREE = UnmaskArguments(
+    tokens=torch.full((3, 4), LAW.mask_id),
+    plan=CountPlan(COUNTS),
+    seeds=seeds(3),
+    blocks=torch.tensor([[0, 0, 1, 1]]).expand(3, 4),
+    batch=2,
+)
 
 
 @pytest.mark.parametrize("priced", [False, True])
 def test_each_row_stays_the_same_where_rows_are_reordered(priced: bool) -> None:
-    given = UnmaskArguments(
-        tokens=torch.full((3, 4), LAW.mask_id),
-        plan=CountPlan(COUNTS),
-        seeds=seeds(3),
-        blocks=torch.tensor([[0, 0, 1, 1]]).expand(3, 4),
-        batch=2,
-        reference=LAW.sample(3, seed=1) if priced else None,
-    )
+    given = replace(THREE, reference=LAW.sample(3, seed=1) if priced else None)
     order, pool = torch.tensor([2, 0, 1]), LocalPool(LAW)
     whole, mixed = results_of(pool, [divide_unmask(pool, given), divide_unmask(pool, given.reordered(order))])
     assert torch.equal(mixed.tokens, whole.tokens[order]) and torch.equal(mixed.nfe, whole.nfe[order])
@@ -80,14 +82,7 @@ def test_predictions_come_back_in_the_order_of_the_request() -> None:
 
 def test_each_piece_stops_once_its_rows_have_made_more_than_the_most_calls() -> None:
     """Rows 0 to 2 are called at steps 0, 2, 3; at 0, 1, 2; and at 0, 1, 2, 3. Two rows pass 3 calls with step 2."""
-    given = UnmaskArguments(
-        tokens=torch.full((3, 4), LAW.mask_id),
-        plan=CountPlan(COUNTS),
-        seeds=seeds(3),
-        blocks=torch.tensor([[0, 0, 1, 1]]).expand(3, 4),
-        batch=2,
-        most_calls=3,
-    )
+    given = replace(THREE, most_calls=3)
     (found,) = results_of(LocalPool(LAW), [divide_unmask(LocalPool(LAW), given)])
     (mixed,) = results_of(LocalPool(LAW), [divide_unmask(LocalPool(LAW), given.reordered(torch.tensor([2, 0, 1])))])
     assert found.nfe.tolist() == [2, 3, 4] and mixed.nfe.tolist() == [3, 2, 3]
