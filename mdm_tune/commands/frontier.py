@@ -10,7 +10,7 @@ import numpy as np
 
 from mdm_tune.commands.events import Note
 from mdm_tune.core.errors import InputError
-from mdm_tune.core.messages import listed, quantity
+from mdm_tune.core.messages import cut, listed, quantity
 from mdm_tune.evaluation.filling import CodeFiller
 from mdm_tune.evaluation.parallelism import Measured, filled_tokens
 from mdm_tune.evaluation.scores import Cost, Scores
@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 FEW = 3  # policies that a warning names
+ENTRY = 200  # characters of one of them with its calls, of which none is cut
 UNEQUAL = 0.01  # a share of the positions of a call, from which calls do not cost the same
 
 
@@ -197,10 +198,11 @@ def more_calls(scores: Sequence[Scores], linear: str, *, frontier: bool) -> Iter
             continue
         ratio = equal_cost(each.nfe, linear_there.nfe, calls_interval(each, linear_there))
         if ratio.more:
-            found.append(f"{each.setting.label} at {quantity(steps, 'step')} ({ratio.text})")
+            found.append(f"{cut(each.setting.label)} at {quantity(steps, 'step')} ({ratio.text})")
     if found:
         yield Note(
-            f"more denoiser calls than linear's: {listed(found, FEW)}; a gain there is not surely one at equal cost",
+            f"more denoiser calls than linear's: {listed(found, FEW, length=ENTRY)}; a gain there is not surely one at "
+            "equal cost",
             "more-calls",
             "compare with linear at as many steps, or look at the frontier" + ("" if frontier else " (--frontier)"),
         )

@@ -109,10 +109,10 @@ def shown_path(path: object) -> str:
     return cut(path, PATH_LENGTH)
 
 
-def listed(entries: Iterable[object], most: int = ENTRIES, separator: str = ", ") -> str:
-    """The first ``most`` entries, cut, and the number of those that are left out."""
+def listed(entries: Iterable[object], most: int = ENTRIES, separator: str = ", ", length: int = SHOWN_LENGTH) -> str:
+    """The first ``most`` entries, each cut to ``length`` characters, and the number of those that are left out."""
     all_entries = list(entries)
-    parts = [cut(entry) for entry in all_entries[:most]]
+    parts = [cut(entry, length) for entry in all_entries[:most]]
     more = len(all_entries) - most
     return separator.join(parts) + (f"{separator}and {more:,} more" if more > 0 else "")
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mdm_tune.commands.frontier import more_calls
@@ -170,3 +172,18 @@ def test_policies_with_more_calls_than_linear_are_named_once_with_their_ratio() 
         "more denoiser calls than linear's: klass at 8 steps (5 % more calls than linear), cap at 16 steps (10 % "
         "more calls than linear); a gain there is not surely one at equal cost"
     )
+
+
+def test_no_number_of_a_warning_about_more_calls_is_cut() -> None:
+    calls = np.array([60.0, 63.0, 64.0, 64.0] * 6)
+    long = Scores(
+        setting=Setting("threshold:0.9", 8, 64),
+        estimate=Estimate(0.5, None),
+        nfe=float(calls.mean()),
+        cost=Cost(),
+        values=np.zeros(24),
+        calls=calls,
+    )
+    linear = replace(long, setting=Setting("linear", 8, 64), nfe=8.0, calls=None)
+    (note,) = more_calls([linear, long], "linear", frontier=True)
+    assert re.search(r"at 8 steps \(68\d(\.\d+)? \[[\d.]+, [\d.]+\] % more calls than linear\); a gain", note.text)
