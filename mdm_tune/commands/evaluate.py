@@ -19,7 +19,7 @@ from mdm_tune.commands.frontier import (
 from mdm_tune.commands.profile import profile_notes
 from mdm_tune.commands.progress import Following, Stage, Stages, expected_rows
 from mdm_tune.commands.report_page import write_page
-from mdm_tune.commands.schedule_notes import missing_budgets, other_samplers, same_plans
+from mdm_tune.commands.schedule_notes import missing_budgets, no_search, other_samplers, same_plans
 from mdm_tune.config.file import Config
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import quantity
@@ -98,6 +98,8 @@ def _evaluate(
     budgets = list(steps) or list(config.evaluate.steps or config.sampler.steps)
     notify = warned = Warnings(following := Following(notify))
     report_loaded(run, notify, budgets)
+    for note in () if schedules else no_search(folder, names):
+        notify(note)
     run, profiles = profiles_of(run, folder, notify, budgets)
     unnamed = [name for name in own if name not in names]
     adaptive = [plan for name in names if (plan := parse_adaptive(name)) is not None]
@@ -114,9 +116,8 @@ def _evaluate(
     for note in (
         *other_samplers(run, dict.fromkeys(files), warned.notes),
         *missing_budgets([*fixed, *unnamed], budgets),
+        *same_plans(settings),
     ):
-        notify(note)
-    for note in same_plans(settings):
         notify(note)
     for setting in settings:
         if setting.adaptive is not None:  # from a schedule file

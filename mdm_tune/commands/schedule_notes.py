@@ -11,15 +11,24 @@ from mdm_tune.core.numerals import shortest
 from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.evaluation.settings import Key, Setting
 from mdm_tune.run.build import Run
-from mdm_tune.run.folder import ScheduleFile, load_schedule
+from mdm_tune.run.folder import RunFolder, ScheduleFile, load_schedule
 from mdm_tune.run.schedule_names import holds_policies, names_a_file, own_steps
 from mdm_tune.schedules.adaptive_names import parse_adaptive
 from mdm_tune.schedules.curves import Beta, parse_schedule
 
-__all__ = ["missing_budgets", "other_samplers", "same_counts", "same_plans"]
+__all__ = ["missing_budgets", "no_search", "other_samplers", "same_counts", "same_plans"]
 
 SHORT, WHOLE = 4, 17  # digits of a and b: those of tables, and those that every float needs at most
 STRETCHED = "its curve is cut into counts for that length"
+
+
+def no_search(folder: RunFolder, names: Iterable[str]) -> Iterator[Note]:
+    """A note that no tuned schedule is compared, as the folder of the run has none and no name is a file of one."""
+    if not folder.has(folder.schedule) and not any(map(names_a_file, names)):
+        yield Note(
+            f"no tuned schedule is compared, since {shown_path(folder.path)} holds no search; to include one, give the "
+            "folder of its search: --schedule linear --schedule FOLDER"
+        )
 
 
 def other_samplers(run: Run, names: Iterable[str], reported: Iterable[Note] = ()) -> Iterator[Note]:

@@ -41,6 +41,7 @@ class EventLines:
         self.metric, self.best, self.decimals = "value", "", DIGITS
         self.direction: Direction = "maximize"
         self._scores: dict[int, Scores] = {}  # the best of each budget
+        self._scored_at: dict[object, int] = {}  # the first budget of each policy with one key
         self._best: float | None = None  # the best value of the trials of a budget
 
     def of(self, event: RunEvent, width: int) -> Lines:
@@ -145,11 +146,15 @@ class EventLines:
         if sign * scores.estimate.value > sign * best.estimate.value:
             best = scores
         self._scores[setting.steps] = best
-        names = short_names([best.setting.label, setting.label])
-        self.best = f"{best.estimate.value:.4g} ({names[best.setting.label]})"
+        names, at = short_names([best.setting.label, setting.label]), f"at {quantity(setting.steps, 'step')}"
+        self.best = f"{best.estimate.value:.4g} ({names[best.setting.label]} {at})"
         value = interval_text(scores.estimate.value, scores.estimate.ci, scores.estimate.no_interval)
-        where = f"{names[setting.label]} at {quantity(setting.steps, 'step')}"
-        yield INFO, f"  {event.done}/{event.total}  {where}: {value}"
+        if setting.adaptive is not None:
+            value += f", {scores.nfe:.4g} calls"
+        first = self._scored_at.setdefault((setting.label, setting.key), setting.steps)
+        if first != setting.steps:  # such as a threshold with a value, which knows no budget
+            value = f"as at {quantity(first, 'step')}"
+        yield INFO, f"  {event.done}/{event.total}  {names[setting.label]} {at}: {value}"
         if setting.counts is not None:
             yield DETAIL, f"    counts {list(setting.counts)}"
         if setting.adaptive is not None and setting.adaptive.name != setting.name:

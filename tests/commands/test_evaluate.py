@@ -45,6 +45,23 @@ def test_evaluate_includes_the_runs_own_schedule(searched: tuple[Path, dict[str,
     assert str(folder / "schedule.yaml") in {row["schedule"] for row in rows}
 
 
+def test_a_folder_without_a_search_is_said_before_anything_is_paid_for(
+    searched: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    folder, _ = searched
+    note = "note: no tuned schedule is compared, since"
+    remedy = "to include one, give the folder of its search: --schedule linear --schedule FOLDER"
+    new = ("evaluate", MARKOV, "--steps", "8", "--output", str(tmp_path / "run"))
+    lines = call(*new).stderr.split("\n")
+    (place,) = (number for number, line in enumerate(lines) if note in line)
+    assert lines[place].endswith(remedy) and str(tmp_path / "run") in lines[place]
+    assert place < next(number for number, line in enumerate(lines) if "1/4" in line)
+    rows = json.loads(call(*new, "--schedule", "linear", "--schedule", str(folder), "--json").stdout)["rows"]
+    assert {row["schedule"] for row in rows} == {"linear", str(folder)}
+    for silent in (call(*new, "--schedule", "linear"), call("evaluate", MARKOV, "--output", str(folder))):
+        assert silent.exit_code == 0 and note not in silent.stderr
+
+
 def test_the_runs_own_schedule_is_left_out_where_it_has_no_such_budget(searched: tuple[Path, dict[str, Any]]) -> None:
     folder, _ = searched
     result = call("evaluate", MARKOV, "--output", str(folder), "--json", "--steps", "5")

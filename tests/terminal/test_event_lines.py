@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
-from mdm_tune.commands.events import BudgetStarted, Note, Progress
+from mdm_tune.commands.events import BudgetStarted, Note, Progress, SettingScored
+from mdm_tune.core.statistics import Estimate
 from mdm_tune.core.types import better_of
+from mdm_tune.evaluation.scores import Cost, Scores
 from mdm_tune.evaluation.settings import Setting
+from mdm_tune.schedules.adaptive_names import parse_adaptive
 from mdm_tune.schedules.curves import Beta
 from mdm_tune.search.events import Comparison, ReferenceStarted, StudyStarted, TrialDone
 from mdm_tune.terminal.event_lines import EventLines, about, progress_parts
@@ -87,6 +90,35 @@ def test_comparisons_and_notes_have_a_line() -> None:
     ]
     assert shown([Note("x", "code", "do y")], level="WARNING") == ["  note: x; do y"]
     assert shown([Note("x")]) == ["  note: x"]
+
+
+def scored(setting: Setting, value: float, done: int, nfe: float = 8.0) -> SettingScored:
+    return SettingScored(Scores(setting=setting, estimate=Estimate(value, None), nfe=nfe, cost=Cost()), done, 4)
+
+
+def test_a_plan_of_its_own_value_is_told_once_and_each_best_with_its_budget() -> None:
+    plan = Setting("threshold:0.9", 4, 16, adaptive=parse_adaptive("threshold:0.9"))
+    linear = Setting("linear", 4, 16, counts=(4, 4, 4, 4))
+    events = [scored(plan, 0.75, 1, 9.25), scored(linear, 0.5, 2), scored(replace(plan, steps=8), 0.75, 3, 9.25)]
+    wanted = [
+        "  1/4  threshold:0.9 at 4 steps: 0.75000, 9.25 calls",
+        "  2/4  linear at 4 steps: 0.50000",
+        "  3/4  threshold:0.9 at 8 steps: as at 4 steps",
+    ]
+    assert shown(events) == wanted
+    lines, bests = EventLines(), []
+    for event in events:
+        assert [*lines.of(event, 80)] == [*lines.of(event, 10_000)]  # a log gets the same
+        bests.append(lines.best)
+    assert bests == ["0.75 (threshold:0.9 at 4 steps)"] * 2 + ["0.75 (threshold:0.9 at 8 steps)"]
+
+
+def test_one_label_with_other_counts_is_told_at_each_budget() -> None:
+    settings = [Setting("linear", steps, 16, counts=(16 // steps,) * steps) for steps in (4, 8)]
+    assert shown([scored(each, 0.5, place) for place, each in enumerate(settings, 1)]) == [
+        "  1/4  linear at 4 steps: 0.50000",
+        "  2/4  linear at 8 steps: 0.50000",
+    ]
 
 
 @pytest.mark.parametrize(
