@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["estimate_text", "finite_or_none", "interval_record", "interval_text", "is_exact"]
+__all__ = ["estimate_text", "finite_or_none", "interval_decimals", "interval_record", "interval_text", "is_exact"]
 
 Record = dict[str, Any]
 
@@ -39,9 +39,7 @@ def estimate_text(record: Record, value: str = "value", ci: str = "ci") -> str:
 
 
 def interval_text(value: float | None, bounds: Sequence[float | None] | None, missing: str | None = "exact") -> str:
-    """A value with its interval, in as many decimals as show two digits of the interval's width.
-
-    A bound near 0 gets up to two decimals more, which show on which side of 0 it lies.
+    """A value with its interval, in the decimals of ``interval_decimals``.
 
     Args:
         value: the value; None stands for infinity.
@@ -56,9 +54,23 @@ def interval_text(value: float | None, bounds: Sequence[float | None] | None, mi
     low, high = map(finite_or_none, bounds)
     if low is None or high is None:
         return f"{value:.5f} [unknown]"
+    decimals = interval_decimals(low, high)
+    value, low, high = (round(number, decimals) + 0.0 for number in (value, low, high))  # + 0.0 turns -0.0 into 0.0
+    return f"{value:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
+
+
+def interval_decimals(low: float, high: float) -> int:
+    """As many decimals as show two digits of the width of an interval.
+
+    A bound near 0 gets up to two decimals more, which show on which side of 0 it lies.
+
+    Args:
+        low: finite.
+        high: finite.
+    """
     width = high - low
     decimals = min(6, max(0, 1 - math.floor(math.log10(width)))) if width > 0 else 3
     hidden = [bound for bound in (low, high) if bound and not round(bound, decimals)]
-    decimals += next((more for more in (1, 2) if hidden and all(round(bound, decimals + more) for bound in hidden)), 0)
-    value, low, high = (round(number, decimals) + 0.0 for number in (value, low, high))  # + 0.0 turns -0.0 into 0.0
-    return f"{value:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
+    return decimals + next(
+        (more for more in (1, 2) if hidden and all(round(each, decimals + more) for each in hidden)), 0
+    )

@@ -30,7 +30,7 @@ class Gain:
     Attributes:
         label: what is compared.
         value: the difference.
-        low: the lower end of its interval; None if it is exact.
+        low: the lower end of its interval; None if it is exact or not known, or infinite.
         high: the upper end.
         verdict: what is claimed; by default what the interval says.
         group: a heading, such as the budget; rows of one group stand together.
@@ -88,6 +88,7 @@ class _Plan:
         numbers: to its numbers.
         dot: to its dot.
         better: which sign is a gain.
+        verdict: the width of the verdicts.
     """
 
     scale: Scale
@@ -176,8 +177,9 @@ def _row(row: Gain, top: float, plan: _Plan, layout: Layout) -> tuple[str, float
     colour, hollow = COLOURS[verdict], COLOURS[verdict] == "@soft"
     y = below + plan.dot
     parts = [element("rect", x=0, y=top, width=layout.width, height=plan.height + more, fill="transparent")]
-    if row.low is not None and row.high is not None:
-        low, high = (number(plan.scale.inside(each) or 0.0) for each in (row.low, row.high))
+    ends = (None if each is None else plan.scale.inside(each) for each in (row.low, row.high))
+    if len(known := [number(each) for each in ends if each is not None]) == 2:
+        low, high = known
         caps = f"M{low},{number(y - 5)}v10M{high},{number(y - 5)}v10"
         parts.append(element("path", d=f"M{low},{number(y)}H{high}{caps}", stroke=colour, stroke_width=2, fill="none"))
     at = (plan.scale.inside(row.value) or 0.0, y)

@@ -155,13 +155,9 @@ def _bars(row: Counts, look: Look, frame: Frame, layout: Layout) -> str:
             top = number(frame.y.inside(count) or 0.0)
             path.append(f"M{number(left + gap / 2)},{base}V{top}H{number(right - gap / 2)}V{base}Z")
     counts, tops = list(row.counts), row.tops
-    largest, widest = (
-        counts.index(max(counts)),
-        max(width_of(_shown(count), layout.small) for count in counts if _seen(count)),
-    )
-    for place in (
-        [at for at in range(len(counts)) if _seen(counts[at])] if width >= max(ROOMY, widest + 2) else [largest]
-    ):
+    named = [place for place, count in enumerate(counts) if _seen(count)]
+    widest = max((width_of(_shown(counts[place]), layout.small) for place in named), default=0.0)
+    for place in named if named and width >= max(ROOMY, widest + 2) else [counts.index(max(counts))]:
         words = _shown(counts[place])
         half = width_of(words, layout.small) / 2
         x = min(max(frame.x.inside(place + 1) or 0.0, frame.left + half), frame.right - half)

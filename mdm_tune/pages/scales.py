@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from mdm_tune.core.interval_text import interval_decimals
+
 __all__ = ["Scale", "log_ticks", "round_ticks", "shown", "spread", "tick_labels", "with_interval"]
 
 MINUS = "\u2212"
@@ -81,12 +83,13 @@ def log_ticks(low: float, high: float, about: int = 6) -> tuple[float, ...]:
 
 
 def tick_labels(values: Sequence[float]) -> tuple[str, ...]:
-    """The labels of ticks, with as many digits as they need; equally many if they are equally far apart."""
+    """The labels of ticks, with as many digits as they need; equally many decimals if they are equally far apart."""
     sizes = [abs(each) for each in values if each]
     if not sizes:
         return tuple("0" for _ in values)
     if max(sizes) >= 1e6 or min(sizes) < 1e-4:
-        return tuple(_scientific(each) for each in values)
+        digits = max(3, *(_significant(each) for each in values))
+        return tuple(_scientific(each, digits) for each in values)
     gaps = [abs(second - first) for first, second in pairwise(values)]
     equal = not gaps or max(gaps) - min(gaps) < 1e-6 * max(gaps)
     digits = max(_digits(each) for each in values)
@@ -97,14 +100,14 @@ def shown(value: float, signed: bool = False) -> str:
     """A value in words of a figure: four significant digits, and a true minus sign."""
     if not math.isfinite(value):
         return "none" if math.isnan(value) else ("\u221e" if value > 0 else f"{MINUS}\u221e")
-    size = f"{abs(value):,.4g}" if abs(value) < 1e4 else f"{abs(value):,.0f}"
+    size = f"{abs(value):,.4g}" if abs(value) < 9999.5 else f"{abs(value):,.0f}"
     if "e" in size or abs(value) >= 1e7:
         size = _scientific(abs(value), 4)
-    return (MINUS if value < 0 else "+" if signed else "") + size
+    return (MINUS if value < 0 else "+" if signed and value else "") + size
 
 
 def with_interval(value: float, low: float | None, high: float | None, *, signed: bool = False) -> str:
-    """A value with its interval, in as many decimals as show two digits of the interval's width.
+    """A value with its interval, in the same decimals as in tables.
 
     Args:
         value: finite.
@@ -113,12 +116,11 @@ def with_interval(value: float, low: float | None, high: float | None, *, signed
         signed: whether a value above 0 has a plus sign.
     """
     ends = [math.nan if each is None else each for each in (low, high)]
-    width = ends[1] - ends[0]
-    if not math.isfinite(width):
+    if not all(map(math.isfinite, ends)):
         return shown(value, signed)
     if max(map(abs, (value, *ends))) >= 1e7:
         return f"{shown(value, signed)} [{', '.join(map(shown, ends))}]"
-    decimals = min(6, max(0, 1 - math.floor(math.log10(width)))) if width > 0 else 3
+    decimals = interval_decimals(*ends)
     first, *others = (f"{round(each, decimals) + 0.0:,.{decimals}f}".replace("-", MINUS) for each in (value, *ends))
     plus = "+" if signed and value > 0 else ""
     return f"{plus}{first} [{', '.join(others)}]"
@@ -156,6 +158,12 @@ def _digits(value: float) -> int:
     return next(
         (digits for digits in range(12) if abs(round(value, digits) - value) <= 1e-9 * max(abs(value), 1e-9)), 12
     )
+
+
+def _significant(value: float) -> int:
+    """Significant digits that a round number needs."""
+    sizes = range(1, 17)
+    return next((size for size in sizes if abs(float(f"{value:.{size - 1}e}") - value) <= NOISE * abs(value)), 17)
 
 
 def _scientific(value: float, digits: int = 3) -> str:

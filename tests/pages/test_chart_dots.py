@@ -88,3 +88,11 @@ def test_differences_must_be_finite() -> None:
     for wrong in ([], [Gain("x", math.nan)]):
         with pytest.raises(ValueError, match="finite"):
             chart(wrong)
+
+
+@pytest.mark.parametrize("ends", [(-math.inf, 0.05), (0.01, math.inf), (None, None), (math.nan, 0.05)])
+def test_an_interval_with_an_end_that_is_not_known_is_not_drawn(ends: tuple[float | None, float | None]) -> None:
+    figure = chart([Gain("a", 0.02, *ends, verdict="no gain")])
+    for compact in (False, True):
+        ((tip, row),) = tips(parsed(figure.svg(compact=compact))).items()
+        assert tip == "a: +0.02 no gain" and row.find(f"{SVG}path") is None and row.find(f"{SVG}circle") is not None

@@ -101,6 +101,12 @@ def test_spreads_lie_where_their_ends_say_and_small_means_have_no_number() -> No
     )
 
 
+def test_means_near_zero_alone_are_drawn_with_the_largest_one() -> None:
+    source = chart(Counts("klass", (0.05,) * 3 + (0.07,) + (0.05,) * 13)).svg()
+    assert [each.text for each in texts(parsed(source)) if each.text.startswith("0.")] == ["0.07"]
+    assert len(bars(source)[0]) == 17
+
+
 def test_a_long_name_has_several_lines() -> None:
     long = Counts("tuned: quota:beta:1.093,8.678#8@0.99999886", (4, 4), "adaptive", "2 calls")
     for compact in (False, True):
