@@ -84,7 +84,7 @@ def drawn(table: Table) -> Figure:
         title=f"Quality against steps, order {table.order}: the bundled text model",
         description=f"Spelling of 512 samples with 95 % intervals at {budgets} steps: {said}. The data itself has "
         f"{table.data:.3f}.",
-        marks=[Mark(table.data, "the data itself", "y")],
+        marks=[Mark(table.data, "the data itself")],
     )
 
 
@@ -115,7 +115,7 @@ def antibody_nelbo(page: str) -> Figure:
         y=Axis("NELBO", unit="nats per sequence", better="lower"),
         title="Likelihood against steps, random order: AntiBERTy",
         description=f"{kind}, NELBO at {', '.join(map(str, steps))} steps: {said}. One token a step has {one[1]}.",
-        marks=[Mark(float(one[1]), "one token a step", "y")],
+        marks=[Mark(float(one[1]), "one token a step")],
     )
 
 

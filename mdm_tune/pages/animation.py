@@ -202,7 +202,7 @@ def _words(rows: Sequence[Unmasking]) -> tuple[str, str]:
     for row in rows:
         whole = printable("".join(token.text for token in row.tokens if token.kind != "end")).strip()
         note = f" ({row.note})" if row.note else ""
-        texts.append(f"{row.name}{note} reveals {listed(row.counts)} tokens and ends with: {whole}")
+        texts.append(f"{row.name}{note}, tokens per step: {listed(row.counts)}; the text at the end: {whole}")
     return title, ". ".join([f"Step by step the hidden tokens of a text are revealed. Colour: {first.meaning}", *texts])
 
 

@@ -146,7 +146,7 @@ def _draw(panels: Sequence[Landscape], layout: Layout) -> Drawing:
     return Drawing(below, "".join(parts))
 
 
-AXES = {"a": Axis("a", log=True), "b": Axis("b", log=True)}
+A, B = Axis("a", log=True), Axis("b", log=True)
 
 
 def _scale(values: ArrayLike, start: float, end: float) -> Scale:
@@ -156,7 +156,7 @@ def _scale(values: ArrayLike, start: float, end: float) -> Scale:
 
 def _tick_room(panel: Landscape, layout: Layout) -> float:
     """The width of the labels of b, and of the name of b beside them."""
-    return tick_room(AXES["b"], _scale(panel.b, 0, 1), 7, layout.small) + width_of("b", layout.font) + 4
+    return tick_room(B, _scale(panel.b, 0, 1), 7, layout.small) + width_of("b", layout.font) + 4
 
 
 def _panel(panel: Landscape, square: tuple[float, float, float], room: float, layout: Layout) -> tuple[str, float]:
@@ -173,7 +173,7 @@ def _panel(panel: Landscape, square: tuple[float, float, float], room: float, la
     top += height
     frame = Frame(_scale(panel.a, left, left + size), _scale(panel.b, top + size, top))
     parts = [element("g", head, transform=f"translate({number(left)},{number(square[1])})")]
-    parts.append(y_axis(AXES["b"], frame, layout, 7))
+    parts.append(y_axis(B, frame, layout, 7))
     parts.append(element("rect", x=left, y=top, width=size, height=size, fill="@panel"))
     levels = _levels(panel)
     parts.append(_map(panel, levels, frame))
@@ -181,7 +181,7 @@ def _panel(panel: Landscape, square: tuple[float, float, float], room: float, la
         parts.append(_cells(panel, frame))
     parts += [_trial(each, frame) for each in panel.trials if _inside(each.a, each.b, frame)]
     parts.append(_labelled(panel, frame, layout))
-    axis, below = x_axis(Axis("a", log=True), frame, layout, 7)
+    axis, below = x_axis(A, frame, layout, 7)
     name = text((left - room, top + layout.small * 0.35), "b", fill="@ink")
     parts += [axis, name]
     if len(levels) > 1:
@@ -401,7 +401,7 @@ def _bar(
     return "".join(parts), end + len(lines) * layout.small * 1.3 + 6 - top
 
 
-Sample = Callable[[Point], str]
+Sample = Callable[[Point], str]  # draws the sample of an entry, from the left end of its middle line
 
 
 def _entries(panels: Sequence[Landscape]) -> list[tuple[str, Sample]]:
@@ -409,7 +409,7 @@ def _entries(panels: Sequence[Landscape]) -> list[tuple[str, Sample]]:
     trials = [each for panel in panels for each in panel.trials]
     winners = {panel.winner_name: panel for panel in reversed(panels) if panel.winner is not None}
 
-    def centred(draw: Callable[[Point], str]) -> Sample:
+    def centred(draw: Sample) -> Sample:
         return lambda place: _ground(place) + draw((place[0] + 11, place[1]))
 
     found: list[tuple[str, Sample]] = []
@@ -422,10 +422,9 @@ def _entries(panels: Sequence[Landscape]) -> list[tuple[str, Sample]]:
     return found + [(panel.winner_name, centred(partial(_winner, panel))) for panel in reversed(winners.values())]
 
 
-def _ground(place: Point, **attributes: str | float | None) -> str:
+def _ground(place: Point) -> str:
     """A piece of the map, so that a sample looks as it does there."""
-    box: dict[str, str | float | None] = {"x": place[0], "y": place[1] - 9, "width": 22.0, "height": 18.0}
-    return element("rect", fill=attributes.pop("fill", colour_at(0.75)), **box, **attributes)
+    return element("rect", fill=colour_at(0.75), x=place[0], y=place[1] - 9, width=22.0, height=18.0)
 
 
 def _key_column(entries: Sequence[tuple[str, Sample]], corner: Point, layout: Layout) -> str:

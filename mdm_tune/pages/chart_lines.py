@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Literal
+from typing import TypeVar
 
 from mdm_tune.pages.chart_frame import (
     Axis,
@@ -39,6 +39,7 @@ LABELS = 0.26  # of the width, at most, for the names at the ends of lines
 MOVED = 3.6  # lines: names that would have to move further from the ends of their lines stand above the chart
 NEAR = 12.0  # pixels between the middle of a text and a point that it covers
 NONE = math.nan
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
@@ -70,17 +71,15 @@ class Series:
 
 @dataclass(frozen=True)
 class Mark:
-    """A line across the chart at one value, such as the budget of a run.
+    """A line across the chart at one value of the vertical axis, such as that of the data itself.
 
     Attributes:
         value: where.
         label: a few words.
-        along: the axis on which the value lies.
     """
 
     value: float
     label: str
-    along: Literal["x", "y"] = "x"
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,7 @@ def lines(
     ]
     side = SIDE if len(shared) <= CROWD else APART
     sides = {id(each): side * (place - (len(shared) - 1) / 2) for place, each in enumerate(shared)}
-    moved = tuple(_Line(**{**vars(each), "side": sides.get(id(each), 0.0)}) for each in made)
+    moved = tuple(replace(each, side=sides.get(id(each), 0.0)) for each in made)
     return Figure(title, description, lambda layout: _draw(moved, (x, y), tuple(marks), layout))
 
 
@@ -163,20 +162,20 @@ def _tip(name: str, axes: tuple[Axis, Axis], point: tuple[float, float, float, f
 
 def _draw(made: Sequence[_Line], axes: tuple[Axis, Axis], marks: Sequence[Mark], layout: Layout) -> Drawing:
     head, top = y_name(axes[1], layout)
-    room = layout.small * 1.3 + 4 if any(each.along == "x" for each in marks) else 4.0
-    frame = _frame(made, axes, marks, layout, (top + room, _right(made, layout)))
+    top += 4
+    frame = _frame(made, axes, marks, layout, (top, _right(made, layout)))
     labels = None
     if not layout.compact and len(made) > 1:
         labels = _names(made, frame, layout)
         if labels is None and all(len(each.x) <= 1 for each in made):
-            frame = _frame(made, axes, marks, layout, (top + room, layout.width - 12))
+            frame = _frame(made, axes, marks, layout, (top, layout.width - 12))
             labels = _beside(made, frame, layout)
     if labels is None and len(made) > 1:
         rows, height = key_rows([each.name for each in made], lambda n, at: _sample(made[n], at), layout)
-        head += element("g", rows, transform=f"translate(0,{number(top - 2)})")
-        frame = _frame(made, axes, marks, layout, (top + height + room, layout.width - 12))
+        head += element("g", rows, transform=f"translate(0,{number(top - 6)})")
+        frame = _frame(made, axes, marks, layout, (top + height, layout.width - 12))
     elif labels is None:
-        frame = _frame(made, axes, marks, layout, (top + room, layout.width - 12))
+        frame = _frame(made, axes, marks, layout, (top, layout.width - 12))
     below, end = x_axis(axes[0], frame, layout, 5 if layout.compact else 7)
     body = [
         head,
@@ -206,14 +205,11 @@ def _frame(
     """edges: the upper and the right one."""
     top, right = edges
     height = 230.0 if layout.compact else 300.0
-    across = chain(*(each.x for each in made), (each.value for each in marks if each.along == "x"))
-    upwards = chain(
-        *(chain(each.y, each.low, each.high) for each in made), (each.value for each in marks if each.along == "y")
-    )
+    upwards = chain(*(chain(each.y, each.low, each.high) for each in made), (each.value for each in marks))
     low, high = range_of(upwards, axes[1])
     y = Scale(low=low, high=high, start=top + height, end=top, log=axes[1].log)
     left = tick_room(axes[1], y, _upward_ticks(layout), layout.small)
-    low, high = range_of(across, axes[0])
+    low, high = range_of(chain(*(each.x for each in made)), axes[0])
     return Frame(Scale(low=low, high=high, start=left, end=right, log=axes[0].log), y)
 
 
@@ -226,9 +222,9 @@ def _places(line: _Line, values: Sequence[float], frame: Frame) -> list[Point | 
     return found
 
 
-def _pieces(places: Sequence[Point | None]) -> list[list[Point]]:
-    """The runs of points between gaps."""
-    runs: list[list[Point]] = [[]]
+def _pieces(places: Sequence[Part | None]) -> list[list[Part]]:
+    """The runs between gaps."""
+    runs: list[list[Part]] = [[]]
     for each in places:
         if each is None:
             runs.append([])
@@ -257,15 +253,8 @@ def _band(line: _Line, frame: Frame) -> str:
         return ""
     lower, upper = _places(line, line.low, frame), _places(line, line.high, frame)
     both = [None if low is None or high is None else (low, high) for low, high in zip(lower, upper, strict=True)]
-    runs: list[list[tuple[Point, Point]]] = [[]]
-    for each in both:
-        if each is None:
-            runs.append([])
-        else:
-            runs[-1].append(each)
-    shapes = [
-        closed_path([low for low, _ in run] + [high for _, high in reversed(run)]) for run in runs if len(run) > 1
-    ]
+    runs = [each for each in _pieces(both) if len(each) > 1]
+    shapes = [closed_path([low for low, _ in run] + [high for _, high in reversed(run)]) for run in runs]
     return element("path", d="".join(shapes), fill=line.look.colour, fill_opacity="0.22") if shapes else ""
 
 
@@ -291,8 +280,8 @@ def _hints(line: _Line, frame: Frame) -> str:
     """Points of a long line that show nothing but tell their numbers."""
     places = _places(line, line.y, frame)
     step = max(1, math.ceil(len(places) / HINTS))
-    numbered = [(number, place) for number, place in enumerate(places) if number % step == 0 and place is not None]
-    return "".join(tipped(line.tips[number], _target(place, 8)) for number, place in numbered)
+    some = list(zip(line.tips, places, strict=True))[::step]
+    return "".join(tipped(tip, _target(place, 8)) for tip, place in some if place is not None)
 
 
 def _target(place: Point, radius: float) -> str:
@@ -356,21 +345,14 @@ def _covered(start: float, width: float, middle: float, points: Sequence[Point])
 
 
 def _mark(mark: Mark, made: Sequence[_Line], frame: Frame, layout: Layout) -> str:
-    scale = frame.x if mark.along == "x" else frame.y
-    place = scale.at(mark.value)
-    if place is None or not min(scale.start, scale.end) <= place <= max(scale.start, scale.end):
+    y = frame.y.at(mark.value)
+    if y is None or not frame.top <= y <= frame.bottom:
         return ""
     words = shortened(mark.label, layout.small, frame.right - frame.left - 8)
-    if mark.along == "x":
-        path = f"M{number(place)},{number(frame.top)}V{number(frame.bottom)}"
-        half = width_of(words, layout.small) / 2
-        x = max(min(place, layout.width - half), frame.left + half)
-        label = text((x, frame.top - 4), words, fill="@soft", font_size=layout.small, text_anchor="middle")
-    else:
-        path = f"M{number(frame.left)},{number(place)}H{number(frame.right)}"
-        width = width_of(words, layout.small)
-        starts = (frame.left + 4, frame.right - 4 - width, (frame.left + frame.right - width) / 2)
-        points = [point for line in made if line.few for point in _places(line, line.y, frame) if point is not None]
-        x = min(starts, key=lambda start: _covered(start, width, place - layout.small / 2, points))
-        label = text((x, place - 4), words, fill="@soft", font_size=layout.small)
+    path = f"M{number(frame.left)},{number(y)}H{number(frame.right)}"
+    width = width_of(words, layout.small)
+    starts = (frame.left + 4, frame.right - 4 - width, (frame.left + frame.right - width) / 2)
+    points = [point for line in made if line.few for point in _places(line, line.y, frame) if point is not None]
+    x = min(starts, key=lambda start: _covered(start, width, y - layout.small / 2, points))
+    label = text((x, y - 4), words, fill="@soft", font_size=layout.small)
     return element("path", d=path, stroke="@soft", stroke_dasharray="3 3") + label

@@ -14,7 +14,6 @@ __all__ = ["COMPACT", "WIDE", "Drawing", "Figure", "Layout"]
 
 FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 HEADING, MARGIN = 16.0, 16.0  # font size of the title of a file, and the space around the figure in it
-ID = "figure-id"  # stands for the name of the figure in ids until its content is known
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ class Figure:
             element("title", escape(self.title), id=f"{name}-title"),
             element("desc", escape(self.description), id=f"{name}-desc"),
             element("style", dark_rules()) if theme == "system" else "",
-            resolved(body.replace(ID, name), theme),
+            resolved(body, theme),
         )
         return element(
             "svg",

@@ -117,7 +117,7 @@ def frontier_figure(view: FrontierView, y: Axis, look: Callable[[str], Look]) ->
         title=f"Value against tokens per call: {y.label}",
         description=f"The value of each policy. That of one token per step is {reference.text}. {view.sentence}. "
         f"{said}.",
-        marks=() if math.isnan(reference.value) else (Mark(reference.value, "one token per step", along="y"),),
+        marks=() if math.isnan(reference.value) else (Mark(reference.value, "one token per step"),),
     )
 
 

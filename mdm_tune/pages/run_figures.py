@@ -241,7 +241,7 @@ def _quality_figure(
         y=axis_of_metric(view),
         title=f"Value against denoiser calls: {view.about.metric}{where}",
         description=f"{view.about.metric} of each schedule against its denoiser calls, {intervals}. {said}.",
-        marks=() if data is None else (Mark(data.value, "the data itself", along="y"),),
+        marks=() if data is None else (Mark(data.value, "the data itself"),),
     )
 
 
@@ -334,7 +334,7 @@ def _profiles(view: RunView) -> Entries:
 def _profile_figure(curve: CurveView) -> Figure:
     measured = "computed exactly" if curve.exact else f"over {quantity(curve.examples or 0, 'example')}"
     series = [Series("cross-entropy", curve.revealed, curve.mean, low=curve.low, high=curve.high, role="plain")]
-    marks = [Mark(math.log(curve.vocabulary), "uniform guess", along="y")] if curve.vocabulary else []
+    marks = [Mark(math.log(curve.vocabulary), "uniform guess")] if curve.vocabulary else []
     blocks = f", blocks of {curve.block_length}" if curve.block_length < curve.length else ""
     first, last = curve.mean[0], curve.mean[-1]
     return lines(

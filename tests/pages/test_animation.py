@@ -120,7 +120,10 @@ def test_title_and_description_tell_what_is_seen() -> None:
     assert root.get("role") == "img"
     assert root.findtext(f"{SVG}title") == "Unmasking 13 tokens in 4 steps, two schedules with the same noise"
     described = root.findtext(f"{SVG}desc") or ""
-    assert "tuned (sine) (spelling 0.9 [0.8, 1.0]) reveals 4, 3, 2, 4 tokens and ends with: the cat sat" in described
+    assert (
+        "tuned (sine) (spelling 0.9 [0.8, 1.0]), tokens per step: 4, 3, 2, 4; the text at the end: the cat sat"
+        in described
+    )
     shown = [text.text for text in root.iter(f"{SVG}text")]
     assert {"tuned (sine)", "spelling 0.9 [0.8, 1.0]", "linear", "tokens per step, at most 4"} <= {*shown}
 
@@ -184,6 +187,6 @@ def test_the_picture_of_the_documentation_is_of_the_present_code() -> None:
     root, fresh = ET.fromstring(picture), ET.fromstring(animation([row_of("a" * 16, range(1, 17))]))
     assert root.findtext(f"{SVG}style") == fresh.findtext(f"{SVG}style")
     described = root.findtext(f"{SVG}desc") or ""
-    assert "linear (spelling 0.867 [0.858, 0.875] on 512 examples) reveals 4, 4, 4, 4" in described
+    assert "linear (spelling 0.867 [0.858, 0.875] on 512 examples), tokens per step: 4, 4, 4, 4," in described
     for seconds, step in ((0.5, 0), (1.3, 1), (11.0, 16)):
         assert visible_at(picture, seconds, 436.0, 900.0)[1] == f"step {step} of 16, {4 * step} of 64 tokens"

@@ -64,7 +64,7 @@ def test_no_text_touches_another_or_leaves_the_figure(compact: bool, theme: str)
         series(f"schedule {number}", [0.8 + number / 50, 0.9 + number / 1000], "other", (8, 64)) for number in range(5)
     ]
     for made in (QUALITY, close, QUALITY[:1], [series("a name that has no end " * 4, [1.0], "other", (8,))] * 2):
-        figure = chart(made, marks=[Mark(64, "the budget of this run"), Mark(0.9, "floor", "y"), Mark(900, "far away")])
+        figure = chart(made, marks=[Mark(0.9, "floor"), Mark(0.95, "a name that has no end " * 9)])
         root = parsed(figure.svg(theme, compact=compact))  # type: ignore[arg-type]
         assert overlaps(root) == [] and outside(root) == []
         assert root.find(f".//{SVG}script") is None
@@ -133,10 +133,16 @@ def test_error_bars_at_one_place_stand_side_by_side() -> None:
 def test_the_name_of_a_line_across_stands_where_it_covers_no_point() -> None:
     for values, at_left in (((0.9, 0.8), False), ((0.8, 0.9), True)):
         made = [series("one", list(values), "tuned", (8, 64))]
-        root = parsed(chart(made, marks=[Mark(0.9, "floor", "y")]).svg())
+        root = parsed(chart(made, marks=[Mark(0.9, "floor")]).svg())
         (name,) = [each for each in texts(root) if each.text == "floor"]
         middle = sum(x for x, _ in map(centre, tips(root).values())) / 2
         assert (name.right < middle) == at_left
+
+
+@pytest.mark.parametrize(("value", "drawn"), [(0.9, True), (1.1, False), (math.nan, False)])
+def test_a_line_across_outside_the_axis_is_not_drawn(value: float, drawn: bool) -> None:
+    figure = chart(QUALITY[:1], y=Axis("spelling", low=0.8, high=1.0), marks=[Mark(value, "floor")])
+    assert ("floor" in [each.text for each in texts(parsed(figure.svg()))]) == drawn
 
 
 def test_tips_say_the_numbers() -> None:

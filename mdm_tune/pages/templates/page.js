@@ -40,5 +40,5 @@ window.addEventListener("afterprint",function(){closed.forEach(function(each){ea
 var updated=document.querySelector("time[data-updated]");
 if(updated){var age=(Date.now()-Date.parse(updated.dateTime))/1000;var text=age<90?"just now":age<5400?Math.round(age/60)+" minutes ago":Math.round(age/3600)+" hours ago";updated.textContent=text;if(age>900)document.getElementById("stale").hidden=false;
  var left=document.querySelector("[data-left]");
- if(left){var rest=Number(left.dataset.left)-age;left.textContent=rest<=0?"It should end about now":"About "+(rest<100?Math.round(rest)+" s":rest<7200?Math.round(rest/60)+" min":Math.floor(rest/3600)+" h "+Math.round(rest%3600/60)+" min")+" left"}}
+ if(left){var rest=Number(left.dataset.left)-age;left.textContent=rest<=0?"It should end about now":"About "+(rest<100?Math.round(rest)+" s":(rest=Math.round(rest/60))<120?rest+" min":Math.floor(rest/60)+" h "+rest%60+" min")+" left"}}
 })();
