@@ -103,7 +103,7 @@ def comments_of(task: TaskFacts, *, asked: bool, gain: float) -> dict[str, str]:
     """
     unit = " of the answers" if task.right_or_wrong else " standard deviations of the difference"
     if math.isfinite(gain):
-        amount = f"{gain:.1%}" if task.right_or_wrong else f"{gain:.2g}"
+        amount = f"{100 * gain:.1f} %" if task.right_or_wrong else f"{gain:.2g}"
         shown = f"shows a gain of about {amount}{unit} (80 % power)"
     else:
         shown = "too few to show any gain"

@@ -20,7 +20,7 @@ from mdm_tune.core.text import Symbols
 __all__ = ["ModelFacts", "describe_model"]
 
 OWN_FORMAT = "mdm-tune-transformer"
-INSTRUCT = ("instruct", "chat", "1.5")
+INSTRUCT = ("instruct", "chat", "llada-1.5")  # in the name of a checkpoint that takes chats
 LONGEST_UNKNOWN = 65_536
 
 

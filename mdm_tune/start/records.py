@@ -201,7 +201,9 @@ def _answered(
             rounded = max(8, -(-longest // 8) * 8)
             length = rounded if room is None else max(longest, min(rounded, room))
             facts.dataset["generation_length"] = length
-            unknown.append("how long the model's own answers are: dataset.generation_length fits the longest reference")
+            guess = "is a guess, a third of the characters of the longest reference (--length names it)"
+            fit = "fits the longest reference" if counts else guess
+            unknown.append(f"how long the model's own answers are: dataset.generation_length {fit}")
         elif length is None:
             unknown.append("which token ends an answer: each answer gets as many tokens as its reference has")
     if length is None and not counts:

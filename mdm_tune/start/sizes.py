@@ -81,14 +81,8 @@ def choose_sizes(
         )
     enough = math.inf if available is None else available * PARTS[2] // sum(PARTS)
     enough = enough if reported is None else reported
-    report, gain = REPORTS[0], math.inf
-    for report in REPORTS:
-        if report > enough:
-            break
-        gain = shown_gain(report, budgets, right_or_wrong)
-        if gain <= WANTED[right_or_wrong]:
-            break
-    report = int(min(report, enough))
+    sizes = (size for size in REPORTS if shown_gain(size, budgets, right_or_wrong) <= WANTED[right_or_wrong])
+    report = int(min(next(sizes, REPORTS[-1]), enough))
     tune, choose = (max(SMALLEST_SPLIT, report * part // PARTS[2]) for part in PARTS[:2])
     if available is not None and reported is not None and tune + choose > available:
         tune = max(SMALLEST_SPLIT, available // 3)

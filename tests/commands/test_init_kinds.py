@@ -110,11 +110,11 @@ def checked(root: Path, model: str, task: str, *flags: str, steps: int = 2) -> d
     report = config["dataset"]["report"]
     if tried.get("report_examples") is not None and report != "all":
         assert tried["report_examples"] == report
-    stated = re.search(r"shows a gain of about ([\d.]+)(% of the answers| standard deviations)", text)
+    stated = re.search(r"shows a gain of about ([\d.]+)( % of the answers| standard deviations)", text)
     if made["detectable_gain"] is None:
         assert stated is None
     elif stated is not None:
-        scale = 100 if stated[2].startswith("%") else 1
+        scale = 100 if "%" in stated[2] else 1
         assert float(stated[1]) == pytest.approx(scale * made["detectable_gain"], rel=0.06)
     number = re.search(r"tune: \d+ # of ([\d,]+)", text)
     if number is not None:

@@ -40,7 +40,7 @@ def test_the_family_that_the_user_names(tmp_path: Path) -> None:
 
 
 def test_a_chat_model_has_a_template_and_its_name_says_so(tmp_path: Path) -> None:
-    for name, chat in (("tiny-Instruct", True), ("tiny-Base", False)):
+    for name, chat in (("tiny-Instruct", True), ("tiny-Base", False), ("LLaDA-1.5", True), ("other-1.5B", False)):
         folder = checkpoint(tmp_path / name, model_type="llada")
         (Path(folder) / "chat_template.jinja").write_text("x", encoding="utf-8")
         facts = describe_model(folder)

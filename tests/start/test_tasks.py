@@ -106,6 +106,15 @@ def test_a_rounded_length_of_answers_leaves_room_for_the_longest_prompt(tmp_path
     assert describe_task(data, replace(ends, length=99)).dataset["generation_length"] == 32
 
 
+def test_the_length_of_answers_whose_tokens_cannot_be_counted_is_called_a_guess(tmp_path: Path) -> None:
+    data = file(tmp_path / "a.jsonl", {"question": "a", "answer": "x" * 29}, {"question": "b", "answer": "y"})
+    guess = "a guess, a third of the characters of the longest reference (--length names it)"
+    for model, known in ((replace(LLADA, tokens_of=None), False), (LLADA, True)):
+        facts = describe_task(data, model)
+        assert facts.dataset["generation_length"] == (8 if known else 16)  # 29 // 3 + 1, or one word, and then eights
+        assert (guess in str(facts.unknown), "fits the longest reference" in str(facts.unknown)) == (not known, known)
+
+
 def test_text_that_the_model_cannot_write(tmp_path: Path) -> None:
     data = file(tmp_path / "a.jsonl", {"question": "1+1", "answer": "two"})
     with pytest.raises(InputError, match="must consist of the model's symbols"):
