@@ -27,7 +27,7 @@ def no_search(folder: RunFolder, names: Iterable[str]) -> Iterator[Note]:
     if not folder.has(folder.schedule) and not any(map(names_a_file, names)):
         yield Note(
             f"no tuned schedule is compared, since {shown_path(folder.path)} holds no search; to include one, give the "
-            "folder of its search: --schedule linear --schedule FOLDER"
+            "folder of a search: --schedule linear --schedule FOLDER"
         )
 
 

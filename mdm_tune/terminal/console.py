@@ -291,7 +291,7 @@ class Screen:
             self._lines(policy_notes(budget))
             self._tables(diversity_table(budget))
             self._lines(verdict(budget))
-        self._tables(budgets_table(result), reported_table(result.reported))
+        self._tables_below(budgets_table(result), reported_table(result.reported))
         self._tables(frontier_table(result.policy_frontier), policies_table(result.policy_frontier))
         self._lines([*headline(result), *frontier_lines(result.policy_frontier)])
         if result.shared is not None:
@@ -327,6 +327,12 @@ class Screen:
             if table is not None:
                 show(self.err, table)
 
+    def _tables_below(self, *tables: Grid | None) -> None:
+        """Show tables, if there are any, apart from the lines above them."""
+        if any(table is not None for table in tables):
+            self.say("")
+            self._tables(*tables)
+
     def _lines(self, lines: Sequence[str] | Iterator[str]) -> None:
         for line in lines:
             self.say(line)
@@ -334,7 +340,7 @@ class Screen:
     def evaluate_result(self, result: EvaluateResult | HarnessResult) -> None:
         """Show the tables of ``evaluate`` or of lm-evaluation-harness, and the differences if they were requested."""
         self.end()
-        self._tables(evaluate_table(result), figures_table(result), reported_table(result.reported))
+        self._tables_below(evaluate_table(result), figures_table(result), reported_table(result.reported))
         self._tables(frontier_table(result.frontier), policies_table(result.frontier))
         self._lines(difference_lines(result))
         self._lines(frontier_lines(result.frontier))
@@ -386,10 +392,10 @@ class Screen:
         source = "computed exactly" if first.exact else f"{quantity(first.examples or 0, 'example')}, 95 % intervals"
         for profile in result.profiles:
             title = f"blocks of {profile.block_length}, {source}" if len(result.profiles) > 1 else source
-            self._tables(curve_table(profile, title), prices_table(profile, title))
+            self._tables_below(curve_table(profile, title), prices_table(profile, title))
             for budget in profile.budgets:
                 self.say(left_behind(budget))
-        self._tables(energies_table(first))
+        self._tables_below(energies_table(first))
         self.say(f"\n{quantity(result.cost.denoiser_rows, 'denoiser row')}, {result.cost.seconds:.1f} s")
         for name, kind in (("best Beta", "beta"), ("optimum", "optimum"), ("run folder", "run")):
             self.say(f"{name:<10}  {one_line(result.files[kind])}", whole=True)
@@ -401,7 +407,7 @@ class Screen:
     def dry_run_result(self, result: DryRunResult) -> None:
         """Show the cost of each phase, the reachable counts, and the smallest gain that can be shown."""
         self.end()
-        self._tables(phases_table(result))
+        self._tables_below(phases_table(result))
         self._lines(outlook_lines(result.reach))
         if result.late:
             self.say(

@@ -34,7 +34,7 @@ def phases_table(result: DryRunResult) -> Grid:
 def _report_examples(examples: int, independent: int) -> str:
     """The number of report examples, or of their groups if examples are not independent."""
     if independent == examples:
-        return f"{quantity(examples, 'report example')}"
+        return quantity(examples, "report example")
     return f"{quantity(independent, 'group')} of report examples ({quantity(examples, 'example')})"
 
 
@@ -81,7 +81,8 @@ def detectable_lines(detectable: Detectable | None) -> list[str]:
         return []
     correction = "" if detectable.claims == 1 else f", corrected for {detectable.claims} gains"
     gain = detectable.difference
-    pilot = f"linear has {detectable.linear:.4g}" + (f" and squared-sine {gain.text} more" if gain.ci else "")
+    pilot = f"linear has {detectable.linear:.4g}"
+    pilot += f", and squared-sine minus linear is {gain.text}" if gain.ci else ""
     examples = detectable.report if detectable.examples is None else detectable.examples
     split = _report_examples(examples, detectable.report)
     remedy = _remedy(detectable)

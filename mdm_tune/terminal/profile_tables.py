@@ -30,15 +30,15 @@ def curve_table(profile: ProfileRecord, source: str) -> Grid:
     largest = max(profile.cross_entropy)
     parts = [part for part in (profile.content, profile.end_of_text) if part is not None]
     part_headings = ("content", "from the end on")[: len(parts)]
-    headings = ("tokens visible", "nats per token", "95 %", *part_headings, "")
+    ends_heading = () if profile.exact else ("95 %",)
+    headings = ("tokens visible", "nats per token", *ends_heading, *part_headings, "")
     table = Grid(f"information profile, {source}", headings, ("",))
-    missing = "" if profile.exact else profile.cross_entropy_no_interval or ""
     for i in shown:
         loss, ends = profile.cross_entropy[i], None if profile.cross_entropy_ci is None else profile.cross_entropy_ci[i]
         part_losses = ("" if value is None else f"{value:.4f}" for value in (part[i] for part in parts))
         bar = BAR * round(LONGEST * loss / largest) if largest > 0 else ""
-        interval = missing if ends is None else f"[{ends[0]:.4f}, {ends[1]:.4f}]"
-        table.row(str(profile.revealed[i]), f"{loss:.4f}", interval, *part_losses, bar)
+        interval = profile.cross_entropy_no_interval or "" if ends is None else f"[{ends[0]:.4f}, {ends[1]:.4f}]"
+        table.row(str(profile.revealed[i]), f"{loss:.4f}", *(interval for _ in ends_heading), *part_losses, bar)
     return table
 
 

@@ -50,7 +50,7 @@ def test_a_folder_without_a_search_is_said_before_anything_is_paid_for(
 ) -> None:
     folder, _ = searched
     note = "note: no tuned schedule is compared, since"
-    remedy = "to include one, give the folder of its search: --schedule linear --schedule FOLDER"
+    remedy = "to include one, give the folder of a search: --schedule linear --schedule FOLDER"
     new = ("evaluate", MARKOV, "--steps", "8", "--output", str(tmp_path / "run"))
     lines = call(*new).stderr.split("\n")
     (place,) = (number for number, line in enumerate(lines) if note in line)

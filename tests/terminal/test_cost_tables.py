@@ -27,8 +27,8 @@ def test_what_can_be_seen_is_said_before_the_first_trial() -> None:
     (line,) = detectable_lines(found)
     assert line == (
         "512 report examples show gains of about 0.0204 and more (80 % power, corrected for 4 gains), guessed from "
-        "linear against squared-sine at 8 steps on a pilot; there linear has 0.531 and squared-sine -0.023 "
-        "[-0.040, -0.010] more"
+        "linear against squared-sine at 8 steps on a pilot; there linear has 0.531, and squared-sine minus "
+        "linear is -0.023 [-0.040, -0.010]"
     )
     _, warning = detectable_lines(pilot(needed=1234, gain=0.0204, limit=0.01, report=512))
     assert warning.startswith("warning:") and warning.endswith(
@@ -64,7 +64,7 @@ def test_where_no_gain_can_be_shown_groups_are_counted_and_more_of_them_asked_fo
     known = Estimate(0.25, (0.1, 0.4), 32)
     assert detectable_lines(pilot(needed=86, report=8, examples=8, difference=known)) == [
         "warning: no gain can be shown with 8 report examples, guessed from linear against squared-sine at 8 steps on "
-        "a pilot; there linear has 0 and squared-sine 0.25 [0.10, 0.40] more",
+        "a pilot; there linear has 0, and squared-sine minus linear is 0.25 [0.10, 0.40]",
         "raise dataset.report to 86 or more for gains of 0.1, or read the result as a search without a test",
     ]
     assert cannot_be_shown(16, 4) == (
