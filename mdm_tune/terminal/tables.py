@@ -149,6 +149,8 @@ def _outcome(quality: QualityRecord) -> str:
             return f"no gain over linear is claimed: {gain.text}, {few}"
         case Outcome.UNCORRECTED:
             return f"no gain over linear is claimed: {gain.text}, corrected {gain.corrected_text}"
+        case _ if gain.differing == 0:
+            return "no gain over linear here: the values are equal on every example"
         case _:
             return f"no gain over linear here: {gain.text}"
 

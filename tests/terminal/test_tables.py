@@ -54,6 +54,8 @@ def test_the_verdict_says_what_the_data_support() -> None:
     assert verdict(alone)[0] == "no gain over linear is claimed: 0.020 [0.001, 0.040], corrected 0.020 [-0.010, 0.050]"
     few = with_gain(examples_that_differ=9, shown=False)
     assert verdict(few)[0] == "no gain over linear is claimed: 0.030 [0.020, 0.040], but only 9 examples differ"
+    zeros = with_gain(value=0.0, ci=[0.0, 0.0], ci_familywise=[0.0, 0.0], examples_that_differ=0, shown=False)
+    assert verdict(zeros)[0] == "no gain over linear here: the values are equal on every example"
     exact = with_gain(value=0.0, **EXACT)
     assert verdict(exact)[0] == "no gain over linear here: 0.00000"
     for value, text in ((0.2109, "0.2109"), (-0.2109, "-0.2109")):
