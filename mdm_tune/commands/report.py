@@ -106,7 +106,7 @@ def _make(folder: Path, flag: str) -> None:
 
 
 def _write_figures(made: Mapping[str, Figure], folder: Path, doing: Callable[[str, str], None]) -> list[Path]:
-    """Write each figure as SVG for light and dark places and as PNG; returns the paths."""
+    """Write each figure as SVG for light and dark places, and then as PNG, which may fail; returns the paths."""
     if not made:
         raise InputError("--figures: this run has no data for a figure yet; leave the flag out")
     _make(folder, "--figures")
@@ -115,9 +115,14 @@ def _write_figures(made: Mapping[str, Figure], folder: Path, doing: Callable[[st
         doing(f"writing figure {number} of {len(made)}", name)
         written.append(write_text(folder / f"{name}.svg", figure.svg("light") + "\n"))
         written.append(write_text(folder / f"{name}-dark.svg", figure.svg("dark") + "\n"))
+    for name, figure in made.items():
         image = folder / f"{name}.png"
         try:
             image.write_bytes(figure.png())
+        except InputError as error:
+            raise InputError(
+                f"--figures: {error}; the SVG figures, which need nothing, are in {shown_path(folder)}"
+            ) from None
         except OSError as error:
             raise InputError(f"--figures: cannot write {shown_path(image)}: {system_reason(error)}") from None
         written.append(image)

@@ -29,18 +29,17 @@ def to_png(svg: str, width: int) -> bytes:
         InputError: the package is not installed, the machine has no font, or the width is not in its range.
     """
     if not 1 <= width <= MOST:
-        raise InputError(f"A PNG image is from 1 to {MOST:,} pixels wide, not {width}.")
+        raise InputError(f"a PNG image is from 1 to {MOST:,} pixels wide, got {width}; give such a width")
     try:
         import resvg_py
     except ImportError:
         raise InputError(
             "PNG figures need the package resvg-py, which is not installed: install it by "
-            "pip install 'mdm-tune[report]', or write SVG figures, which need nothing."
+            "pip install 'mdm-tune[report]'"
         ) from None
     if not _has_fonts():
         raise InputError(
-            "PNG figures need a font, and this machine has none: install one, such as Debian's fonts-dejavu-core, or "
-            "write SVG figures."
+            "PNG figures need a font, and this machine has none: install one, such as Debian's fonts-dejavu-core"
         )
     return bytes(resvg_py.svg_to_bytes(svg_string=svg, width=width))
 

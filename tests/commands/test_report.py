@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +235,18 @@ def test_figures_as_files(folder: Path, tmp_path: Path, monkeypatch: pytest.Monk
     assert result.page is None and not (folder / "report.html").exists()
     assert (tmp_path / "figures" / "gains.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "figures" / "gains.svg").read_text("utf-8").startswith("<svg")
+
+
+def test_where_no_png_can_be_drawn_the_svg_figures_are_there(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "resvg_py", None)
+    figures = tmp_path / "figures"
+    said = refused("report", str(folder), "--figures", str(figures))
+    assert "error: --figures: PNG figures need the package resvg-py, which is not installed: install it by" in said
+    assert said.strip().endswith(f"; the SVG figures, which need nothing, are in {figures}")
+    names = {path.name for path in figures.iterdir()}
+    assert {"gains.svg", "gains-dark.svg", "quality.svg"} <= names and not any(name.endswith("png") for name in names)
 
 
 def test_figures_need_data(folder: Path, tmp_path: Path) -> None:
