@@ -23,9 +23,9 @@ __all__ = ["Following", "Plan", "Stage", "Stages", "expected_rows", "proposal_we
 EVERY = 0.2  # seconds between two progress events, at least
 RECENT, RECENT_SHARE = 10.0, 0.5  # seconds, or share of the time so far, of whose work the speed is the mean
 BASIS = 1.0  # seconds of measured work that an estimate needs
-ENDING = 0.5  # seconds of intervals and files at the end of a command
+ENDING = 0.2  # seconds of intervals and files at the end of a command of known stages
 PROPOSALS = "proposals"  # the kind of work that is counted in trials
-DOUBLED = 75  # trials after which a proposal takes twice the time (docs/overhead.md)
+DOUBLED = 40  # trials after which a proposal takes twice the time: 33 one at a time, 52 where four run together
 BUDGETS = "budgets"  # the kind of work that is counted in budgets; all others are counted in denoiser rows
 OTHERWISE = {PROPOSALS: 0.1, BUDGETS: 0.5}  # seconds of one, until one was timed
 
@@ -38,6 +38,7 @@ class Plan(Protocol):
         kind: The kind of the rows that are computed now. Rows of one kind take about the same time.
         sure: Whether what is expected can be relied on.
         at_most: Whether a part of it may be left out.
+        ending: Seconds of intervals, files and the page, which come last.
     """
 
     @property
@@ -51,6 +52,9 @@ class Plan(Protocol):
 
     @property
     def at_most(self) -> bool: ...
+
+    @property
+    def ending(self) -> float: ...
 
     def left(self) -> Mapping[str, float]:
         """What is expected: denoiser rows by kind, trials to propose, and budgets that have not begun."""
@@ -86,7 +90,7 @@ class Stages:
     """
 
     kind = "rows"
-    sure, at_most = True, False
+    sure, at_most, ending = True, False, ENDING
 
     def __init__(self, stages: Sequence[Stage]) -> None:
         self.stages, self.place, self.done = list(stages), 0, 0.0
@@ -179,7 +183,7 @@ class Following:
             return None
         rows = [kind for kind, amount in self.amounts.items() if amount and kind not in OTHERWISE]
         pooled = sum(self.seconds[kind] for kind in rows) / max(1.0, sum(self.amounts[kind] for kind in rows))
-        total = ENDING
+        total = self.plan.ending
         for kind, amount in self.plan.left().items():
             known = self.amounts.get(kind, 0.0)
             if not known and amount and kind not in OTHERWISE and not rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from typing import Literal
 
 from mdm_tune.commands.events import BudgetsListed, BudgetStarted, RunEvent
 from mdm_tune.commands.progress import BUDGETS, PROPOSALS, expected_rows, proposal_weight
@@ -24,9 +25,16 @@ from mdm_tune.search.stopping import SETTLING
 __all__ = ["SearchPlan"]
 
 RACED = 0.5  # share of its rows that a trial takes in a race, until trials have shown it (docs/racing.md)
-LOOKED = 0.6  # share of its most rows that a trial of an adaptive plan takes, until trials have shown it
+# Share of its most rows that a trial of an adaptive plan takes, until trials have shown it: of the first one of a kind
+# at a budget, and of later ones. On the task model (5 kinds, 4 and 8 steps, 64 tune examples, 4 seeds) they are 0.79
+# (0.64 to 0.95, 32 trials) and 0.40 (0.36 to 0.44, 60 trials).
+LOOKED = {"first": 0.8, "later": 0.4}
 FEW = 2  # trials that each of these guesses counts as
 MANY = 12  # trials that the share of other budgets counts as, since the first trials of a budget are dropped sooner
+# Seconds of intervals, files and the page at the end: of a search, and more for each budget and each trial. Together
+# 0.45 and 0.52 for the text model at one budget with 16 and 40 trials (on a busy machine it took 0.57 and 0.52), 0.65
+# for the task model at two with 8 each (0.72), and 1.3 for the Markov chain at two with 120 each (1.2).
+PAGE, PAGE_OF_BUDGET, PAGE_OF_TRIAL = 0.2, 0.2, 0.003
 ALL = 0  # stands for all budgets together, in a search for one schedule
 SHARED = 0.5  # share of the rows of comparing it that were not computed for the budgets' own schedules
 TUNED = 0.5  # chance that a finalist wins against the baselines, until budgets have shown it; also its weight
@@ -61,7 +69,8 @@ class SearchPlan:
         self.place = -1  # of the budget
         self.used: list[float] = []  # shares of the trials of counts that finished budgets needed
         self.raced, self.racing = 0.0, 0  # rows of raced trials as multiples of all rows of one; their number
-        self.looked, self.looking = 0.0, 0  # the same of the trials of adaptive plans
+        # The same of the trials of adaptive plans: of the first ones of studies, and of the others.
+        self.looked, self.looking = dict.fromkeys(LOOKED, 0.0), dict.fromkeys(LOOKED, 0)
         # Trials that reached the end of a race, and trials that could: all but the first two of counts at a budget.
         self.full, self.tried = dict.fromkeys(self.shares, 0), dict.fromkeys(self.shares, 0)
         self.tuned, self.won = TUNED, 2 * TUNED  # budgets that a finalist won, and those whose winner is known
@@ -103,6 +112,12 @@ class SearchPlan:
         going_on = [most if left else 0 for most, left in zip(self.trials[self.steps], here, strict=True)]
         of_counts = [trials for studies in [going_on, *later] for trials in self._of_counts(studies)]
         return self.search.auto_stop and max(of_counts, default=0) > SETTLING
+
+    @property
+    def ending(self) -> float:
+        """The seconds of the page and the files, which come last."""
+        trials = sum(map(sum, self.trials.values()))
+        return PAGE + PAGE_OF_BUDGET * len(self.asked) + PAGE_OF_TRIAL * trials
 
     @property
     def steps(self) -> int:
@@ -174,7 +189,9 @@ class SearchPlan:
         if self.batch is not None:
             count, rows = self.batch.count, self.counted / max(1.0, self.rows("tune", self.steps))
             if self.policy != "counts":
-                self.looked, self.looking = self.looked + rows, self.looking + count
+                which = "later" if self.batch.first else "first"
+                self.looked[which] += rows
+                self.looking[which] += count
             elif self.batch.first > 0 and not self.priced:
                 self.raced_here, self.racing_here = self.raced_here + rows, self.racing_here + count
             self.finished[self.study] += count
@@ -256,7 +273,8 @@ class SearchPlan:
         """The rows of the pilot and of the trials that are still to run.
 
         The pilot scores linear and squared-sine on the first examples. Linear is then scored on the others, and all
-        other trials race. A trial of an adaptive plan also looks for the value that makes the calls of the budget.
+        other trials race. A trial of an adaptive plan also looks for the value that makes the calls of the budget. The
+        first one of its kind has no value to begin with, and no other to race against.
         """
         if self.priced or not any(waiting):
             return 0.0
@@ -264,13 +282,16 @@ class SearchPlan:
         pilot = min(PILOT, examples) / examples
         running, rows = 0.0 if here and self.piloted else 2 * full * pilot, 0.0  # what runs now, and what follows
         for study, (policy, trials) in enumerate(zip(self.studies, waiting, strict=True)):
-            each = full * (self._share(here=here) if policy == "counts" else self._looking(examples))
             begun = min(trials, self.batch.count) if self.batch is not None and here and study == self.study else 0.0
-            if policy == "counts" and trials and not (here and self.finished[study]):  # linear is the first
-                first, one = full * (1 - pilot * (study == 0)), min(1.0, trials)
+            if policy == "counts":  # linear is the first
+                first, each = full * (1 - pilot * (study == 0)), full * self._share(here=here)
             else:
-                first, one = each * begun, begun
-            running, rows = running + first * bool(begun), rows + first * (not begun) + each * (trials - one)
+                first, each = full * self._looking("first", examples), full * self._looking("later", examples)
+            one = min(1.0, trials)
+            if here and self.finished[study]:
+                first, one = each, begun
+            now, then = (first * one, 0.0) if begun else (0.0, first * one)
+            running, rows = running + now, rows + then + each * (trials - one)
         return max(0.0, running - (self.counted if here else 0.0)) + rows
 
     def _share(self, *, here: bool) -> float:
@@ -282,9 +303,10 @@ class SearchPlan:
         usual = (raced + FEW * guess) / (racing + FEW)
         return (self.raced_here + MANY * usual) / (self.racing_here + MANY) if here else usual
 
-    def _looking(self, examples: int) -> float:
+    def _looking(self, which: Literal["first", "later"], examples: int) -> float:
         """The rows that a trial of an adaptive plan takes, as a multiple of scoring a schedule on all examples."""
-        return (self.looked + FEW * LOOKED * rows_of_looking(examples, again=False)) / (self.looking + FEW)
+        guess = LOOKED[which] * rows_of_looking(examples, again=False)
+        return (self.looked[which] + FEW * guess) / (self.looking[which] + FEW)
 
     def _comparison_rows(self, steps: int, waiting: Sequence[float], here: bool) -> float:
         """The rows of the comparisons that are still to run or to finish."""

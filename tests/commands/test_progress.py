@@ -175,6 +175,14 @@ def test_trials_that_may_end_early_make_the_time_a_limit(tmp_path: Path) -> None
     assert not last.at_most  # the trials of the last budget are over
 
 
+def done(plan: SearchPlan, number: int) -> TrialDone:
+    """The end of a trial at two steps."""
+    setting = plan.run.evaluator.setting(Beta(1.0, 1.0), 2)
+    return TrialDone(
+        number=number, trials=3, policy=Beta(1.0, 1.0), setting=setting, value=1.0, best=1.0, fresh=True, dropped=None
+    )
+
+
 def test_a_trial_of_an_adaptive_plan_takes_the_rows_of_the_search_for_its_value(tmp_path: Path) -> None:
     """On 32 examples that search takes at most 6 times the rows of scoring a schedule, and the scores twice as many."""
     more = {"policies": ["counts", "threshold"], "frontier": True}
@@ -182,33 +190,63 @@ def test_a_trial_of_an_adaptive_plan_takes_the_rows_of_the_search_for_its_value(
     plan = SearchPlan(build(load(tmp_path, sections, output=str(tmp_path / "run"))))
     first, later = (plan.rows("tune", steps) for steps in (2, 3))
     plan.follow(BudgetStarted(2))
-    counts, looking = 0.5 * 6, 0.6 * 8  # races of seven schedules without linear, and a threshold
+    counts, looking = 0.5 * 6, 0.8 * 8  # races of seven schedules without linear, and a threshold
     assert plan.left()["trials"] == pytest.approx((2 + counts + looking) * (first + later))
     plan.follow(StudyStarted(None, "threshold"))
     plan.follow(TrialsProposed(first=0, count=1, trials=1, given=True))
     assert plan.doing == "2 steps, threshold: trial 1 of 1"
     assert plan.left()["trials"] == pytest.approx(looking * first + (2 + counts + looking) * later)  # no more counts
     plan.count(5 * round(first))
-    setting = plan.run.evaluator.setting(Beta(1.0, 1.0), 2)
-    plan.follow(
-        TrialDone(
-            number=0,
-            trials=1,
-            policy=Beta(1.0, 1.0),
-            setting=setting,
-            value=1.0,
-            best=1.0,
-            fresh=True,
-            dropped=None,
-        )
-    )
+    plan.follow(done(plan, 0))
     looking = (5 * round(first) / first + 2 * looking) / 3
     assert plan.left()["trials"] == pytest.approx((2 + counts + looking) * later)
     with_frontier = plan.left()["comparison"]
     plan.frontier_begun = True
     assert with_frontier - plan.left()["comparison"] == 12 * 64  # one token per step, on twelve examples
-    plan.follow(Comparison(use="report", setting=replace(setting, steps=64), done=0, total=1))
+    plan.follow(Comparison(use="report", setting=replace(done(plan, 0).setting, steps=64), done=0, total=1))
     assert plan.doing == "scoring one token per step"
+
+
+def test_the_first_trial_of_a_kind_of_adaptive_plan_says_nothing_of_the_others(tmp_path: Path) -> None:
+    """It has no value to begin with and no other to race against, so that it takes more rows: 0.8 of 8, and 0.4."""
+    sections = TEXT | {"search": TEXT["search"] | {"policies": ["threshold", "quota"], "trials": 4}}
+    plan = SearchPlan(build(load(tmp_path, sections, output=str(tmp_path / "run"))))
+    full, more = (plan.rows("tune", steps) for steps in (2, 3))
+    plan.follow(BudgetStarted(2))
+    plan.follow(StudyStarted(None, "threshold"))
+    plan.follow(TrialsProposed(first=0, count=1, trials=1, given=True))
+    first, later = 0.8 * 8, 0.4 * 8
+    assert plan.left()["trials"] == pytest.approx((2 * first + 2 * later) * full + (2 + 2 * first + 2 * later) * more)
+    plan.count(round(9 * full))
+    plan.follow(done(plan, 0))
+    plan.follow(StudyStarted(None, "quota"))
+    first = (round(9 * full) / full + 2 * first) / 3
+    assert plan.left()["trials"] == pytest.approx((first + 2 * later) * full + (2 + 2 * first + 2 * later) * more)
+    plan.follow(TrialsProposed(first=0, count=1, trials=3, given=True))
+    plan.follow(done(plan, 0))  # its rows are known from before
+    first *= 3 / 4
+    plan.follow(TrialsProposed(first=1, count=2, trials=3, given=True))
+    plan.count(round(3 * full))
+    following = (2 + 2 * first + 2 * later) * more
+    assert plan.left()["trials"] == pytest.approx(2 * later * full - round(3 * full) + following)
+    plan.follow(done(plan, 1))
+    later = (round(3 * full) / full + 2 * later) / 4
+    assert plan.left()["trials"] == pytest.approx((2 + 2 * first + 2 * later) * more)
+
+
+def test_the_page_takes_longer_for_more_budgets_and_trials(tmp_path: Path, clock: Callable[[float], None]) -> None:
+    """0.2 seconds, 0.2 more for each of two budgets, and 0.003 for each of their eight trials."""
+    plan = SearchPlan(build(text_config(tmp_path)))
+    assert plan.ending == pytest.approx(0.2 + 2 * 0.2 + 16 * 0.003)
+
+    class Late(Stages):
+        ending = plan.ending
+
+    following = Following(lambda event: None)
+    following.plan = Late([Stage("all", 5)])
+    clock(4.0)
+    following.count(2)
+    assert following.seconds_left == pytest.approx(3 * 2 + plan.ending)
 
 
 def test_trials_of_one_schedule_for_all_budgets_are_counted_once(tmp_path: Path) -> None:
