@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -238,7 +237,7 @@ def welch(
 ) -> Estimate:
     """mean(first) - mean(second) of two independent samples, with Welch's interval.
 
-    Source: Welch, Biometrika 1947, computed by scipy.stats.ttest_ind.
+    Source: Welch, Biometrika 1947. ``scipy.stats.ttest_ind`` gives the same, but takes half a second to import.
 
     Args:
         first: (n,).
@@ -257,12 +256,11 @@ def welch(
         return Estimate(difference, None, count)
     if all(map(is_constant, units)):
         return Estimate(difference, (difference, difference), count)
-    from scipy.stats import ttest_ind
-
-    with warnings.catch_warnings():  # SciPy warns if one sample is constant
-        warnings.simplefilter("ignore", RuntimeWarning)
-        ends = ttest_ind(*units, equal_var=False).confidence_interval(confidence)
-    return Estimate(difference, (float(ends.low), float(ends.high)), count)
+    squares = [float(np.var(each, ddof=1)) / len(each) for each in units]  # of the standard errors of both means
+    freedom = sum(squares) ** 2 / sum(square**2 / (len(each) - 1) for square, each in zip(squares, units, strict=True))
+    centre = float(np.mean(units[0]) - np.mean(units[1]))
+    half_width = _student_quantile(confidence, freedom) * math.sqrt(sum(squares))
+    return Estimate(difference, (centre - half_width, centre + half_width), count)
 
 
 def is_constant(values: Values) -> bool:
