@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Protocol
 
 from mdm_tune.core.digests import short_digest
@@ -152,8 +153,13 @@ class Symbols:
         return [], []
 
     def decode(self, tokens: Sequence[int]) -> str:
-        known = (token for token in tokens if 0 <= token < len(self.symbols) and token not in self.end_tokens)
-        return "".join(self.symbols[token] for token in known)
+        known = self._known
+        return "".join([known[token] for token in tokens if token in known])
+
+    @cached_property
+    def _known(self) -> dict[int, str]:
+        """The characters of a text, by their tokens."""
+        return {token: symbol for token, symbol in enumerate(self.symbols) if token not in self.end_tokens}
 
     def chat(self, messages: Sequence[Mapping[str, str]]) -> str:
         raise InputError("a model of single characters has no chat template; leave dataset.chat out")
