@@ -125,14 +125,14 @@ The cases:
 
 What one should know about the parts:
 
-- **Proposals** of the Gaussian process (`search.strategy: gp`, the default) are Optuna's. The process is fitted once
-  per batch of trials, and adjusted for each of its proposals. With four trials at a time a proposal also averages over
-  what the running ones may give. It costs more with more finished trials.
+- **Proposals** come from a Gaussian process (`search.strategy: gp`, the default), which is fitted once per batch of
+  trials. With four trials at a time a proposal also averages over what the running ones may give. It costs more with
+  more finished trials.
 - **TPE** proposes for a part of this. Where a trial takes less than a second, `search.strategy: tpe` can be worth
   it; [strategies.md](strategies.md) shows how often each strategy comes close to the best schedule.
 - **The rule that ends the trials** (`search.auto_stop`) fits a Gaussian process once per batch of trials, whatever the
   strategy.
-- **Imports** are paid once per command, however many trials there are. Most of it is torch and scipy.
+- **Imports** are paid once per command, however many trials there are. Most of it is torch.
 - **The storage** takes more time in a database, where a trial is a transaction of many statements, than in the journal,
   where it is one line.
 - **The power simulation** is paid once or twice per budget.

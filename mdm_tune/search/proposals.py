@@ -1,7 +1,7 @@
-"""Propose the next trials by Optuna's samplers, which no other module uses; the policies of a search.
+"""Propose the next trials by a Gaussian process or by Optuna's TPE; the policies of a search.
 
 The proposals of a batch are a function of the seed, the batch and the given trials, so that a resumed search repeats
-them. A batch has a sampler of its own, which receives an in-memory copy of the trials and is then forgotten.
+them. A batch has a sampler of its own, which receives the trials and is then forgotten.
 """
 
 from __future__ import annotations
@@ -10,31 +10,26 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import optuna
-import torch
-from optuna.study import StudyDirection
+from numpy.typing import NDArray
 
 from mdm_tune.config.file import SearchConfig
 from mdm_tune.core.seeding import derive_seed
-from mdm_tune.core.types import Direction
+from mdm_tune.core.types import Direction, sign_of
 from mdm_tune.evaluation.settings import Policy
 from mdm_tune.schedules.curves import Beta
+from mdm_tune.search import gaussian
 from mdm_tune.search.ledger import LedgerEntry
 from mdm_tune.search.space import FILLING, given_points
 
-__all__ = ["BetaSpace", "GaussianProcess", "Space", "propose_points"]
+__all__ = ["BetaSpace", "Space", "propose_points"]
 
 Point = Mapping[str, float]  # parameters by name
 Ranges = Mapping[str, tuple[float, float]]
-
-# Where the best point by an acquisition function is looked for, in a box whose sides are 1 in log scale.
-SPREAD = 2048  # points all over the box
-CENTERS, NEAR = 16, 32  # the best points so far, and the points near each of them
-WIDTHS = (0.1, 0.05, 0.02, 0.01, 0.003, 0.001, 0.0003)  # how near, in each round
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -130,20 +125,16 @@ class BetaSpace(Space):
         return given_points(self.search, self.seed, self.steps, points)
 
     def possible_gain(self, known: Sequence[tuple[Policy, float]], direction: Direction) -> float:
-        """An upper bound of what further trials could gain: the regret bound of a Gaussian process on the trials.
+        """An upper bound of what further trials could gain, by a Gaussian process on the trials.
 
         Args:
             known: Schedules with their values.
             direction: The metric's direction.
-
-        Source: Makarova et al., AutoML 2022, as ``optuna.terminator.RegretBoundEvaluator`` computes it.
         """
-        from optuna.terminator import RegretBoundEvaluator  # optuna does not load it by itself
-
-        trials = _trials(self.ranges, [(self.point(policy), value) for policy, value in known])
-        bound_seed = derive_seed(self.seed, "stop", self.steps, len(known)) % 2**32
-        with _quiet():
-            return float(RegretBoundEvaluator(seed=bound_seed).evaluate(trials, StudyDirection[direction.upper()]))
+        inside = [(self.point(policy), value) for policy, value in known if _inside(self.point(policy), self.ranges)]
+        rng = np.random.default_rng(derive_seed(self.seed, "stop", self.steps, len(known)))
+        values = sign_of(direction) * np.array([value for _, value in inside])
+        return gaussian.possible_gain(_in_unit_box(self.ranges, [point for point, _ in inside]), values, rng)
 
 
 def propose_points(
@@ -159,6 +150,8 @@ def propose_points(
 ) -> list[Point]:
     """Propose parameters by a sampler. Each point is proposed as if those before it were running.
 
+    Points outside the ranges are left out, since a sampler cannot use them.
+
     Args:
         strategy: ``tpe``, or anything else for a Gaussian process.
         ranges: The range of each parameter, which is searched in its logarithm.
@@ -169,62 +162,56 @@ def propose_points(
         count: The number of points.
         exact: Whether values have no noise.
     """
+    known = [(point, value) for point, value in finished if _inside(point, ranges)]
+    waiting = [point for point in running if _inside(point, ranges)]
+    if strategy == "tpe":
+        return _by_tpe(ranges, sampler_seed, known, waiting, direction, count=count)
+    rng = np.random.default_rng(sampler_seed)
+    if not known:
+        return [_in_ranges(ranges, unit) for unit in rng.random((count, len(ranges)))]
+    values = gaussian.standardized(sign_of(direction) * np.array([value for _, value in known]))
+    process = gaussian.fit(_in_unit_box(ranges, [point for point, _ in known]), values, exact=exact)
     points = list[Point]()
-    with _quiet():
-        study = optuna.create_study(direction=direction)
-        study.add_trials(_trials(ranges, finished))
-        study.add_trials(_trials(ranges, [(point, None) for point in running]))
-        if strategy == "tpe":
-            study.sampler = optuna.samplers.TPESampler(
-                seed=sampler_seed, n_startup_trials=FILLING, multivariate=True, constant_liar=True
-            )
-        else:
-            study.sampler = GaussianProcess(sampler_seed, exact=exact)
-        # Optuna's sampler sets a default device for torch, and thereby passes every operation through a function in
-        # Python. Its tensors lie on the CPU in any case, so this is switched off, which saves a sixth of the time.
-        with torch._C.DisableTorchFunction():
-            for _ in range(count):
-                trial = study.ask({name: _log_uniform(*ends) for name, ends in ranges.items()})
-                if trial.params in [*running, *points]:  # the covariance of a point with itself is singular
-                    study.tell(trial, state=optuna.trial.TrialState.FAIL)
-                points.append(dict(trial.params))
+    for _ in range(count):
+        # The covariance of a point with itself is singular, so what is proposed again counts once.
+        distinct = [dict(names) for names in dict.fromkeys(tuple(point.items()) for point in [*waiting, *points])]
+        with_running = replace(process, running=_in_unit_box(ranges, distinct))
+        points.append(_in_ranges(ranges, gaussian.highest_point(with_running, rng)))
     return points
 
 
-class GaussianProcess(optuna.samplers.GPSampler):
-    """Optuna's sampler with another search for the best point by its acquisition function.
+def _by_tpe(
+    ranges: Ranges,
+    sampler_seed: int,
+    finished: Iterable[tuple[Point, float]],
+    running: Iterable[Point],
+    direction: Direction,
+    *,
+    count: int,
+) -> list[Point]:
+    """``propose_points`` by Optuna's TPE, on an in-memory copy of the trials."""
+    with _quiet():
+        sampler = optuna.samplers.TPESampler(
+            seed=sampler_seed, n_startup_trials=FILLING, multivariate=True, constant_liar=True
+        )
+        study = optuna.create_study(direction=direction, sampler=sampler)
+        study.add_trials([_trial(ranges, point, value) for point, value in finished])
+        study.add_trials([_trial(ranges, point, None) for point in running])
+        return [dict(study.ask(_distributions(ranges)).params) for _ in range(count)]
 
-    Optuna follows the gradient from ten places. With two parameters it is faster, and as good, to look at points all
-    over the box and then ever nearer to the best of them.
 
-    Args:
-        seed: Seed of the sampler.
-        exact: Whether values have no noise.
-    """
+def _in_unit_box(ranges: Ranges, points: Sequence[Point]) -> Floats:
+    """The points in the unit box (n, axes), uniform in the logarithms of the ranges."""
+    low, high = np.log([*ranges.values()]).T
+    logs = np.log([[point[name] for name in ranges] for point in points]).reshape(-1, len(ranges))
+    return np.asarray((logs - low) / (high - low))
 
-    def __init__(self, seed: int, *, exact: bool) -> None:
-        super().__init__(seed=seed, n_startup_trials=1, deterministic_objective=exact)
-        self.rng = np.random.default_rng(seed)
 
-    def _optimize_acqf(self, acqf: Any, best_params: Any) -> Any:
-        """The best point found.
-
-        Optuna's authors let users override this method, but may remove it. Without it the sampler works, but is slower.
-
-        Args:
-            acqf: The acquisition function.
-            best_params: (1, parameters) the best trial, in the unit box.
-
-        Returns:
-            (parameters,) the point, in the unit box.
-        """
-        points = np.vstack([best_params, self.rng.random((SPREAD, best_params.shape[1]))])
-        values = acqf.eval_acqf_no_grad(points)
-        for width in WIDTHS:
-            centers = np.repeat(points[np.argsort(values)[-CENTERS:]], NEAR, axis=0)
-            near = np.clip(centers + self.rng.uniform(-width, width, centers.shape), 0, 1)
-            points, values = np.vstack([points, near]), np.concatenate([values, acqf.eval_acqf_no_grad(near)])
-        return points[np.argmax(values)]
+def _in_ranges(ranges: Ranges, unit: Floats) -> Point:
+    """The point of a place (axes,) in the unit box."""
+    low, high = np.array([*ranges.values()]).T
+    found = np.clip(low * (high / low) ** unit, low, high)
+    return dict(zip(ranges, found.tolist(), strict=True))
 
 
 @contextmanager
@@ -236,11 +223,6 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _trials(ranges: Ranges, points: Iterable[tuple[Point, float | None]]) -> list[optuna.trial.FrozenTrial]:
-    """The points as trials, without those outside the ranges, since a sampler cannot use them."""
-    return [_trial(ranges, point, value) for point, value in points if _inside(point, ranges)]
-
-
 def _inside(point: Point, ranges: Ranges) -> bool:
     return all(low <= point[name] <= high for name, (low, high) in ranges.items())
 
@@ -248,10 +230,8 @@ def _inside(point: Point, ranges: Ranges) -> bool:
 def _trial(ranges: Ranges, point: Point, value: float | None) -> optuna.trial.FrozenTrial:
     """A finished trial, or a running one without a value."""
     state = optuna.trial.TrialState.RUNNING if value is None else optuna.trial.TrialState.COMPLETE
-    distributions: dict[str, optuna.distributions.BaseDistribution]
-    distributions = {name: _log_uniform(*ends) for name, ends in ranges.items()}
-    return optuna.trial.create_trial(state=state, value=value, params=dict(point), distributions=distributions)
+    return optuna.trial.create_trial(state=state, value=value, params=dict(point), distributions=_distributions(ranges))
 
 
-def _log_uniform(low: float, high: float) -> optuna.distributions.FloatDistribution:
-    return optuna.distributions.FloatDistribution(low, high, log=True)
+def _distributions(ranges: Ranges) -> dict[str, optuna.distributions.BaseDistribution]:
+    return {name: optuna.distributions.FloatDistribution(*ends, log=True) for name, ends in ranges.items()}

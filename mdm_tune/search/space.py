@@ -14,6 +14,7 @@ from mdm_tune.evaluation.scores import Scores
 from mdm_tune.evaluation.settings import Key, Setting
 from mdm_tune.schedules.blocks import Shares
 from mdm_tune.schedules.curves import Beta, Schedule
+from mdm_tune.search.gaussian import sobol
 
 __all__ = [
     "FILLING",
@@ -158,10 +159,7 @@ def same_counts(evaluator: Evaluator, steps: int) -> bool:
 
 
 def _sobol(space: SpaceConfig, seed: int, steps: int, count: int) -> list[Beta]:
-    """At least ``count`` points of a scrambled Sobol sequence, uniform in log a and log b."""
-    from scipy.stats import qmc
-
-    bits = max(1, int(count).bit_length())
-    unit = qmc.Sobol(d=2, rng=np.random.default_rng(derive_seed(seed, "qmc", steps))).random_base2(bits)
+    """Points of a scrambled Sobol sequence, uniform in log a and log b."""
+    unit = sobol(count, 2, np.random.default_rng(derive_seed(seed, "qmc", steps)))
     low, high = np.log([space.a, space.b]).T
     return [Beta(float(a), float(b)) for a, b in np.exp(low + unit * (high - low))]

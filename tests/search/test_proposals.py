@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
+import warnings
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
-import optuna
 import pytest
+from numpy.typing import NDArray
 from optuna.distributions import FloatDistribution
-from optuna.samplers import GPSampler, TPESampler
-from optuna.trial import TrialState, create_trial
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import TPESampler
+from optuna.study import StudyDirection
+from optuna.terminator import RegretBoundEvaluator
+from optuna.trial import create_trial
 
 from mdm_tune.config.file import SearchConfig, SpaceConfig
-from mdm_tune.core.seeding import derive_seed
 from mdm_tune.core.types import Direction
 from mdm_tune.schedules.curves import Beta
-from mdm_tune.search.proposals import BetaSpace, GaussianProcess
+from mdm_tune.search import gaussian
+from mdm_tune.search.proposals import BetaSpace
 from mdm_tune.search.space import START
 from tests.support.helpers import changed
 from tests.support.searches import SETTINGS
 
+Floats = NDArray[np.float64]
 BEST = np.array([math.log(2.0), math.log(0.3)])
 
 
@@ -102,17 +110,16 @@ def test_the_first_of_a_batch_are_those_of_a_smaller_batch(strategy: str) -> Non
 
 def test_a_place_that_is_proposed_again_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The covariance of a point with itself is singular, which would end the search."""
-    seen: list[list[Beta]] = []
+    seen: list[list[list[float]]] = []
 
-    def corner(self: object, study: optuna.Study, *arguments: object) -> dict[str, float]:
-        running = study.get_trials(states=[TrialState.RUNNING])
-        seen.append([Beta(**trial.params) for trial in running if trial.params])
-        return {"a": 0.1, "b": 10.0}
+    def corner(process: gaussian.Process, rng: np.random.Generator) -> Floats:
+        seen.append(process.running.round(9).tolist())
+        return np.array([0.0, 1.0])
 
-    monkeypatch.setattr(GPSampler, "sample_relative", corner)
-    first, other = Beta(4.0, 0.2), Beta(0.1, 10.0)
+    monkeypatch.setattr(gaussian, "highest_point", corner)
+    first, other = Beta(1.0, 0.1), Beta(0.1, 10.0)
     assert propose("gp", 20, finished(20), [first, first], count=3) == [other, other, other]
-    assert seen == [[first], [first, other], [first, other]]
+    assert seen == [[[0.5, 0.0]], [[0.5, 0.0], [0.0, 1.0]], [[0.5, 0.0], [0.0, 1.0]]]
 
 
 @pytest.mark.parametrize("strategy", ["gp", "tpe"])
@@ -125,51 +132,60 @@ def test_points_outside_the_box_are_no_trouble_to_the_samplers(strategy: str) ->
     )
 
 
-@pytest.mark.parametrize(("strategy", "kind"), [("gp", GPSampler), ("tpe", TPESampler)])
-def test_the_strategy_names_the_sampler(strategy: str, kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
-    used: list[type] = []
-    sample = kind.sample_relative
+def test_without_finished_trials_in_the_box_proposals_are_all_over_it() -> None:
+    chosen = settings("gp", space=SpaceConfig(a=(2.0, 5.0), b=(2.0, 5.0)))
+    found = BetaSpace(chosen, 8, 0).propose(range(2, 42), [(beta, 1.0) for beta in START], [], "minimize", exact=False)
+    assert all(beta in chosen.space for beta in found)
+    assert {(beta.a > math.sqrt(10), beta.b > math.sqrt(10)) for beta in found} == {*product((False, True), repeat=2)}
 
-    def noted(self: object, *arguments: object) -> object:
-        used.append(kind)
+
+def test_the_strategy_names_the_sampler(monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[str] = []
+    sample, fit = TPESampler.sample_relative, gaussian.fit
+
+    def noted(self: Any, *arguments: Any) -> Any:
+        used.append("tpe")
         return sample(self, *arguments)
 
-    monkeypatch.setattr(kind, "sample_relative", noted)
-    propose(strategy, 9, finished(9), exact=True)
-    assert used == [kind]
+    def fitted(*arguments: Any, **options: Any) -> gaussian.Process:
+        used.append("gp")
+        return fit(*arguments, **options)
+
+    monkeypatch.setattr(TPESampler, "sample_relative", noted)
+    monkeypatch.setattr(gaussian, "fit", fitted)
+    for strategy in ("tpe", "gp"):
+        propose(strategy, 9, finished(9), exact=True)
+    assert used == ["tpe", "gp"]
 
 
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
-def test_without_a_search_of_its_own_the_sampler_is_that_of_optuna(
-    monkeypatch: pytest.MonkeyPatch, direction: Direction
-) -> None:
-    """To the last digit, also with trials that run, and also for several."""
-    monkeypatch.delattr(GaussianProcess, "_optimize_acqf")
-    running = [Beta(0.3, 3.0), Beta(4.0, 0.2)]
-    found = propose("gp", 12, finished(12), running, count=3, direction=direction)
+def test_the_possible_gain_is_about_that_of_optuna(direction: Direction) -> None:
+    """Both look for the highest point of a smooth function among 2,048 places, but not among the same.
+
+    Of five seeds, Optuna's bounds here differ by 1.3 %.
+    """
+    sign = 1 if direction == "minimize" else -1
+    known = [(beta, sign * (found + 0.2 * math.sin(9 * beta.a))) for beta, found in finished(60)]
+    space = BetaSpace(settings("gp"), 8, 0)
     ranges = {name: FloatDistribution(0.1, 10.0, log=True) for name in ("a", "b")}
-    study = optuna.create_study(direction=direction, sampler=GPSampler(seed=derive_seed(0, "sampler", 8, 12) % 2**32))
-    study.add_trials([create_trial(value=each, params=vars(beta), distributions=ranges) for beta, each in finished(12)])
-    state = TrialState.RUNNING
-    study.add_trials([create_trial(state=state, params=vars(beta), distributions=ranges) for beta in running])
-    assert [vars(beta) for beta in found] == [study.ask(ranges).params for _ in range(3)]
+    trials = [create_trial(value=each, params=vars(beta), distributions=ranges) for beta, each in known]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        expected = RegretBoundEvaluator(seed=0).evaluate(trials, StudyDirection[direction.upper()])
+    assert space.possible_gain(known, direction) == pytest.approx(expected, rel=0.03)
 
 
-@pytest.mark.parametrize("exact", [False, True])
-def test_a_proposal_is_as_good_by_the_acquisition_function_as_that_of_optuna(
-    monkeypatch: pytest.MonkeyPatch, exact: bool
-) -> None:
-    """Its values are logarithms. Optuna finds its point by gradients."""
-    found: list[tuple[float, float]] = []
-    own = GaussianProcess._optimize_acqf
-
-    def both(self: GaussianProcess, acqf: Any, best_params: Any) -> Any:
-        points = own(self, acqf, best_params), GPSampler._optimize_acqf(self, acqf, best_params)
-        found.append(tuple(float(acqf.eval_acqf_no_grad(each[None])[0]) for each in points))  # type: ignore[arg-type]
-        return points[0]
-
-    monkeypatch.setattr(GaussianProcess, "_optimize_acqf", both)
-    for count in (8, 30):
-        propose("gp", count, finished(count), count=3, exact=exact)
-    assert len(found) == 6, "Optuna calls the method by another name"
-    assert all(ours > theirs - 0.01 for ours, theirs in found)
+def test_proposals_and_intervals_do_not_load_what_takes_half_a_second() -> None:
+    code = (
+        "import sys, numpy as np\n"
+        "from mdm_tune.config.file import SearchConfig\n"
+        "from mdm_tune.core.statistics import welch\n"
+        "from mdm_tune.search.proposals import BetaSpace\n"
+        "space = BetaSpace(SearchConfig(), 8, 0)\n"
+        "known = [(beta, float(beta.a)) for beta in space.given(())]\n"
+        "space.propose(range(6, 8), known, [], 'minimize', exact=False)\n"
+        "space.possible_gain(known, 'minimize')\n"
+        "welch(np.arange(20.0), np.arange(30.0))\n"
+        "sys.exit('scipy.stats' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -336,7 +336,7 @@ def test_rows_for_candidates_that_all_are_as_good() -> None:
     ends = set()
     for rows in range(300, 3000, 100):
         evaluator = Given.by(lambda setting, use, at: 1e-3 * noise(setting, use, at))
-        found, events = tuned(evaluator, changed(SETTINGS, strategy="qmc", trials=30, rows=rows), 4)
+        found, events = tuned(evaluator, changed(SETTINGS, strategy="qmc", trials=60, rows=rows), 4)
         assert evaluator.rows <= rows and found.ended == Ended.of(Ending.ROWS, rows=rows)
         assert rows - evaluator.rows < 4 * (4 * 8 + 56)  # too few for four at a first look and one to the end
         ends |= {event.dropped for event in events if event.dropped}
