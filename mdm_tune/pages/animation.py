@@ -1,4 +1,4 @@
-"""An animated SVG of a row that is unmasked, with one schedule or two side by side.
+"""An animated SVG of a row that is unmasked, with one policy or two side by side.
 
 It runs no script, so that it moves in an ``<img>``: the style sheet animates it. Programs that know no animation, and
 readers who prefer less motion, see the last step.
@@ -195,9 +195,8 @@ def _words(rows: Sequence[Unmasking]) -> tuple[str, str]:
     """The title, and the description for readers who do not see the picture."""
     first = rows[0]
     size = quantity(len(first.filled), "token")
-    title = f"Unmasking {size} in {quantity(first.steps, 'step')}"
-    if len(rows) > 1:
-        title += ", two schedules with the same noise"
+    steps = quantity(" and ".join(dict.fromkeys(f"{row.steps:,}" for row in rows)), "step")
+    title = f"Unmasking {size} in {steps}" + (", two policies with the same noise" if len(rows) > 1 else "")
     texts = []
     for row in rows:
         whole = printable("".join(token.text for token in row.tokens if token.kind != "end")).strip()
@@ -276,11 +275,9 @@ def _frame(tracks: Sequence[_Track], times: Times, frame: int) -> str:
 
 def _counter(track: _Track, step: int) -> str:
     """The steps and tokens so far, on a patch that covers those before."""
-    row = track.row
-    words = f"step {step} of {row.steps}, {sum(row.counts[:step])} of {quantity(len(row.filled), 'token')}"
     top = track.top - 26
     patch = element("path", class_="p", d=f"M{number(track.left)},{number(top)}h{number(TRACK)}v18h{number(-TRACK)}z")
-    return patch + text((track.left, top + 13), words, class_="o")
+    return patch + text((track.left, top + 13), track.row.progress_after(step), class_="o")
 
 
 def _bar(track: _Track, times: Times, frame: int) -> str:

@@ -50,12 +50,12 @@ class Unmasking:
     """A row after some of its steps.
 
     Attributes:
-        name: Of the schedule.
+        name: Of the policy.
         tokens: The tokens in their order.
         steps: The budget.
         done: Steps so far.
         scale: What confidence means, for a reader; None if the order has none. Colours then stand for the step.
-        note: What is known of the schedule, such as its metric with an interval; may be empty.
+        note: What is known of the policy, such as its metric with an interval; may be empty.
         open: Whether the predictions still decide how many steps there are; ``steps`` is then what is expected.
     """
 
@@ -84,9 +84,12 @@ class Unmasking:
     @property
     def progress(self) -> str:
         """The steps and the tokens so far, in words."""
-        visible = sum(token.step is not None for token in self.filled)
-        steps = f"step {self.done}" if self.open else f"step {self.done} of {self.steps}"
-        return f"{steps}, {visible} of {quantity(len(self.filled), 'token')}"
+        return self.progress_after(self.done)
+
+    def progress_after(self, step: int) -> str:
+        """The steps and the tokens up to a step, in words."""
+        steps = f"step {step}" if self.open else f"step {step} of {self.steps}"
+        return f"{steps}, {sum(self.counts[:step])} of {quantity(len(self.filled), 'token')}"
 
     def level(self, token: ShownToken) -> int | None:
         """The colour of a revealed token, from 0 (confident, or an early step) on; None for one without a colour."""

@@ -118,7 +118,7 @@ def test_it_moves_without_scripts_repeats_after_a_rest_and_is_still_for_those_wh
 def test_title_and_description_tell_what_is_seen() -> None:
     root = ET.fromstring(BOTH)
     assert root.get("role") == "img"
-    assert root.findtext(f"{SVG}title") == "Unmasking 13 tokens in 4 steps, two schedules with the same noise"
+    assert root.findtext(f"{SVG}title") == "Unmasking 13 tokens in 4 steps, two policies with the same noise"
     described = root.findtext(f"{SVG}desc") or ""
     assert (
         "tuned (sine) (spelling 0.9 [0.8, 1.0]), tokens per step: 4, 3, 2, 4; the text at the end: the cat sat"
@@ -126,6 +126,13 @@ def test_title_and_description_tell_what_is_seen() -> None:
     )
     shown = [text.text for text in root.iter(f"{SVG}text")]
     assert {"tuned (sine)", "spelling 0.9 [0.8, 1.0]", "linear", "tokens per step, at most 4"} <= {*shown}
+
+
+def test_the_title_names_the_steps_of_both_rows() -> None:
+    short = row_of(WORDS, [1] * 7 + [2] * 6, "threshold:0.3")
+    for rows, steps in (([ONE, short], "4 and 2 steps, two policies"), ([short], "2 steps")):
+        title = ET.fromstring(animation(rows)).findtext(f"{SVG}title") or ""
+        assert title.startswith(f"Unmasking 13 tokens in {steps}")
 
 
 def test_bars_are_as_high_as_the_counts() -> None:

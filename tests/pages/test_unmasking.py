@@ -59,6 +59,7 @@ def test_counts_and_progress_are_those_of_the_tokens_that_are_filled() -> None:
     row = Unmasking(name="linear", tokens=(prompt, token("a"), token("b", 3), HIDDEN, token("c", 3)), steps=4, done=3)
     assert row.counts == (1, 0, 2)
     assert row.progress == "step 3 of 4, 3 of 4 tokens"
+    assert row.progress_after(2) == "step 2 of 4, 1 of 4 tokens"
 
 
 def test_levels_follow_the_confidence_or_the_step() -> None:
