@@ -1,4 +1,4 @@
-"""Numbers in texts such as ``beta:0.9,0.3``, and numbers that are arguments.
+"""Numbers in texts such as ``beta:0.9,0.3``, numbers that are arguments, and numbers in words.
 
 In a text only one notation is accepted, so that no number is misread.
 """
@@ -12,7 +12,7 @@ import re
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import shown
 
-__all__ = ["decimal", "decimals", "given_whole", "shortest", "whole", "wholes"]
+__all__ = ["decimal", "decimals", "given_whole", "shortest", "significant", "whole", "wholes"]
 
 WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
 DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,17})?(?:\.[0-9]{0,400})?(?:[eE][-+]?[0-9]{1,4})?")
@@ -85,6 +85,12 @@ def shortest(number: float) -> str:
     Names and values that a user may repeat are printed so, because a rounded threshold is another policy.
     """
     return repr(float(number)).removesuffix(".0")
+
+
+def significant(number: float, digits: int) -> str:
+    """A number in so many significant digits; a larger one in all its digits, as 1,024 and not 1.02e+03."""
+    large = abs(number) >= 10**digits - 0.5 and math.isfinite(number)
+    return f"{number:,.0f}" if large else f"{number:.{digits}g}"
 
 
 def given_whole(name: str, value: object, least: int = 1) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TypeVar
 
+from mdm_tune.core.numerals import significant
 from mdm_tune.pages.chart_frame import (
     Axis,
     Frame,
@@ -29,7 +30,7 @@ from mdm_tune.pages.label_places import Box, free_box
 from mdm_tune.pages.scales import Scale, shown, spread, with_interval
 from mdm_tune.pages.svg import Point, closed_path, element, number, open_path, shortened, text, width_of
 
-__all__ = ["Mark", "Series", "lines"]
+__all__ = ["Mark", "Series", "lines", "numbers_of"]
 
 FEW = 16  # a series of at most as many points has a marker and error bars at each; others have a band
 HINTS = 17  # points of a longer series that tell their numbers
@@ -67,6 +68,15 @@ class Series:
     dashed: bool = False
     tips: Sequence[str] | None = None
     look: Look | None = None
+
+
+def numbers_of(series: Sequence[Series]) -> str:
+    """The points of series in words, for the description of their figure."""
+    return "; ".join(
+        f"{each.name}: "
+        + ", ".join(f"{significant(y, 3)} at {significant(x, 4)}" for x, y in zip(each.x, each.y, strict=True))
+        for each in series
+    )
 
 
 @dataclass(frozen=True)

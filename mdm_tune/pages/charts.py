@@ -3,7 +3,7 @@
 from mdm_tune.pages.chart_dots import Gain, Verdict, dots
 from mdm_tune.pages.chart_frame import Axis, Better, Look, Role
 from mdm_tune.pages.chart_landscape import Landscape, Place, Trial, landscape
-from mdm_tune.pages.chart_lines import Mark, Series, lines
+from mdm_tune.pages.chart_lines import Mark, Series, lines, numbers_of
 from mdm_tune.pages.chart_steps import Counts, steps
 from mdm_tune.pages.colours import Theme, custom_properties
 from mdm_tune.pages.figure import Figure
@@ -27,5 +27,6 @@ __all__ = [
     "dots",
     "landscape",
     "lines",
+    "numbers_of",
     "steps",
 ]

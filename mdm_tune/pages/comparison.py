@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mdm_tune.core.messages import quantity
+from mdm_tune.core.numerals import significant
 from mdm_tune.pages.charts import Axis, Figure, Gain, Series, dots, lines
 from mdm_tune.pages.names import and_listed, cut_text
 from mdm_tune.pages.run_figures import CLAIMS, CURVE, axis_of_metric, schedule_of
@@ -182,10 +183,7 @@ def _quality(runs: Sequence[Compared], metric: str) -> Figure:
             )
     ticks = sorted({float(budget.steps) for run in runs for budget in run.view.budgets})
     left_out = "" if len(runs) <= MOST_LINES // 2 else f" Only the first {MOST_LINES // 2} runs are drawn."
-    said = "; ".join(
-        f"{run.name}: " + ", ".join(f"{value_text(each.estimate)} at {each.calls:.4g}" for each in run.view.budgets)
-        for run in runs
-    )
+    said = "; ".join(f"{run.name}: {', '.join(map(_value_at_calls, run.view.budgets))}" for run in runs)
     return lines(
         series,
         x=Axis("denoiser calls of a sequence", log=len(ticks) > 1, ticks=ticks),
@@ -193,6 +191,10 @@ def _quality(runs: Sequence[Compared], metric: str) -> Figure:
         title=f"{metric} against denoiser calls, by run",
         description=f"{metric} of the tuned schedules and of linear in each run. {said}.{left_out}",
     )
+
+
+def _value_at_calls(budget: BudgetView) -> str:
+    return f"{value_text(budget.estimate)} at {significant(budget.calls, 4)}"
 
 
 def _schedules(runs: Sequence[Compared]) -> Figure | None:

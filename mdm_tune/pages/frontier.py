@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mdm_tune.core.numerals import significant
 from mdm_tune.core.statistics import Estimate
 from mdm_tune.pages.chart_frame import Role
-from mdm_tune.pages.charts import Axis, Figure, Look, Mark, Series, lines
+from mdm_tune.pages.charts import Axis, Figure, Look, Mark, Series, lines, numbers_of
 from mdm_tune.pages.names import role_of, short_names
 
 __all__ = ["FrontierPoint", "FrontierView", "frontier_figure", "read_frontier"]
@@ -90,7 +91,7 @@ def frontier_figure(view: FrontierView, y: Axis, look: Callable[[str], Look]) ->
         ordered = sorted(points, key=lambda point: point.tpf)
         ends = [point.estimate.ci or (None, None) for point in ordered]
         tips = [
-            f"{point.label}: {point.estimate.text} at {point.tpf:.3g} tokens per call"
+            f"{point.label}: {point.estimate.text} at {significant(point.tpf, 3)} tokens per call"
             f"{', as good as one token per step' if point.shown else ''}"
             for point in ordered
         ]
@@ -105,10 +106,6 @@ def frontier_figure(view: FrontierView, y: Axis, look: Callable[[str], Look]) ->
                 tips=tips,
             )
         )
-    said = "; ".join(
-        f"{each.name}: " + ", ".join(f"{y:.3g} at {x:.3g}" for x, y in zip(each.x, each.y, strict=True))
-        for each in series
-    )
     reference = view.reference.estimate
     return lines(
         series,
@@ -116,7 +113,7 @@ def frontier_figure(view: FrontierView, y: Axis, look: Callable[[str], Look]) ->
         y=y,
         title=f"Value against tokens per call: {y.label}",
         description=f"The value of each policy. That of one token per step is {reference.text}. {view.sentence}. "
-        f"{said}.",
+        f"{numbers_of(series)}.",
         marks=() if math.isnan(reference.value) else (Mark(reference.value, "one token per step"),),
     )
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import quantity
+from mdm_tune.core.numerals import significant
 from mdm_tune.core.statistics import Estimate
 from mdm_tune.pages.charts import (
     Axis,
@@ -27,6 +28,7 @@ from mdm_tune.pages.charts import (
     dots,
     landscape,
     lines,
+    numbers_of,
 )
 from mdm_tune.pages.frontier import frontier_figure
 from mdm_tune.pages.landscapes import map_of_profile, map_of_progress, map_of_trials
@@ -149,7 +151,7 @@ def _quality_series(groups: Mapping[str, Sequence[Row]], names: Mapping[str, str
 
 
 def _tip(name: str, row: Row) -> str:
-    calls = f"{row.calls:.4g} calls" if row.calls is not None else quantity(row.steps, "step")
+    calls = f"{significant(row.calls, 4)} calls" if row.calls is not None else quantity(row.steps, "step")
     return f"{name}, {quantity(row.steps, 'step')}: {row.estimate.text}, {calls}"
 
 
@@ -231,16 +233,13 @@ def _quality_figure(
     if len(ticks) == 1 and any(x != ticks[0] for each in series for x in each.x):
         ticks = []  # the calls differ, and the budget alone would not say how much
     intervals = "computed exactly" if view.about.exact else "with 95 % intervals"
-    said = "; ".join(
-        f"{each.name}: " + ", ".join(f"{y:.3g} at {x:.4g}" for x, y in zip(each.x, each.y, strict=True))
-        for each in series
-    )
     return lines(
         series,
         x=Axis("denoiser calls of a sequence", log=len(ticks) > 1, ticks=ticks or None),
         y=axis_of_metric(view),
         title=f"Value against denoiser calls: {view.about.metric}{where}",
-        description=f"{view.about.metric} of each schedule against its denoiser calls, {intervals}. {said}.",
+        description=f"{view.about.metric} of each schedule against its denoiser calls, {intervals}. "
+        f"{numbers_of(series)}.",
         marks=() if data is None else (Mark(data.value, "the data itself"),),
     )
 

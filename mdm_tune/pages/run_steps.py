@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import quantity
+from mdm_tune.core.numerals import significant
 from mdm_tune.pages.charts import Counts, Figure, steps
 from mdm_tune.pages.names import large, short_name
 from mdm_tune.pages.run_looks import TUNED, Looks
@@ -121,4 +122,4 @@ def _means(budget: BudgetView, wanted: Mapping[str, tuple[str, float | None]], t
 
 
 def _calls(calls: float) -> str:
-    return f"{calls:.4g} call{'' if calls == 1 else 's'}"
+    return quantity(significant(calls, 4), "call")

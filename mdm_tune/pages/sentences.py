@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mdm_tune.core.messages import listed, quantity
+from mdm_tune.core.numerals import significant
 from mdm_tune.core.statistics import Estimate
 from mdm_tune.pages.names import and_listed, figure_name, large, role_of, short_name, time_text
 from mdm_tune.pages.run_views import BudgetView, GainView, LossView, PolicyView, Rivalry, Row, RunView, State, Verdict
@@ -96,20 +97,21 @@ def _without_a_gain(budgets: Sequence[BudgetView]) -> str:
     if verdict is Verdict.MORE_CALLS:
         found = _best_equal(budgets)
         linear = best.baselines.get("linear")
-        than = best.steps if linear is None or linear.calls is None else linear.calls
+        than = significant(best.steps if linear is None or linear.calls is None else linear.calls, 4)
+        calls = significant(best.calls, 4)
         if found is not None:
             larger, kind, steps = found[0], found[1], found[2].steps
             return (
                 f"At no more calls than linear ({100 * MORE_CALLS:g} % tolerated), "
                 f"{short_name(kind.policy or kind.kind)} is better by {larger.text} at "
-                f"{quantity(steps, 'step')}. The winner of the search, {best.name}, makes {best.calls:.4g} calls {at} "
-                f"instead of {than:.4g}, which is more{_ratio(best)}."
+                f"{quantity(steps, 'step')}. The winner of the search, {best.name}, makes {calls} calls {at} "
+                f"instead of {than}, which is more{_ratio(best)}."
             )
         unsure = best.call_ratio is not None and not best.call_ratio.surely_more
         what = "A gain over linear at equal calls is not sure" if unsure else "No gain over linear at equal calls"
         return (
-            f"{what}: the value is higher by {gain} {at}, but at {best.calls:.4g} denoiser calls instead of "
-            f"{than:.4g}{_ratio(best)}."
+            f"{what}: the value is higher by {gain} {at}, but at {calls} denoiser calls instead of "
+            f"{than}{_ratio(best)}."
         )
     if verdict is Verdict.LESS_DIVERSE:
         return f"No gain over linear counts: the value is higher by {gain} {at}, but the samples are less diverse."
@@ -450,7 +452,8 @@ def _limits(view: RunView) -> Iterator[Finding]:
             yield Finding("note", f"At {quantity(budget.steps, 'step')} {budget.name} has the same counts as {names}.")
         if budget.calls < budget.steps and budget.counts is not None:
             yield Finding(
-                "note", f"{quantity(budget.steps, 'step')} take {budget.calls:.4g} denoiser calls in the mean."
+                "note",
+                f"{quantity(budget.steps, 'step')} take {significant(budget.calls, 4)} denoiser calls in the mean.",
             )
     power = {b.steps: b.detectable for b in view.budgets if b.verdict is Verdict.NO_GAIN and b.detectable is not None}
     if power:

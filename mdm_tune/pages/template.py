@@ -9,6 +9,8 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from mdm_tune.core.interval_text import interval_text
+from mdm_tune.core.messages import quantity
+from mdm_tune.core.numerals import significant
 from mdm_tune.core.statistics import Estimate
 from mdm_tune.pages.charts import Figure, custom_properties
 from mdm_tune.pages.names import cut_text, figure_name, large, short_name, time_text
@@ -79,6 +81,8 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "full": _full,
+        "digits": significant,
+        "quantity": quantity,
         "short": value_text,
         "low": lambda estimate: _ends(estimate)[0],
         "high": lambda estimate: _ends(estimate)[1],

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mdm_tune.core.interval_text import interval_text
 from mdm_tune.core.json_record import JsonRecord
+from mdm_tune.core.numerals import significant
 from mdm_tune.core.statistics import CONFIDENCE, estimate
 
 if TYPE_CHECKING:  # these modules load torch, and tables of records are shown without it
@@ -75,7 +76,7 @@ class CallsRecord(JsonRecord):
     @property
     def text(self) -> str:
         """The mean, with its interval if there is one."""
-        return f"{self.nfe:.4g}" if self.nfe_ci is None else interval_text(self.nfe, self.nfe_ci)
+        return significant(self.nfe, 4) if self.nfe_ci is None else interval_text(self.nfe, self.nfe_ci)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from rich.text import Text
 from mdm_tune.core.errors import InputError, RunError
 from mdm_tune.core.json_record import JsonRecord, as_json
 from mdm_tune.core.messages import quantity, system_reason
+from mdm_tune.core.numerals import significant
 from mdm_tune.core.redaction import one_line, printable, redacted, shown_as
 from mdm_tune.core.signals import interrupted
 from mdm_tune.core.streams import discard_stdout, results_stream
@@ -366,7 +367,7 @@ class Screen:
         policy, calls = result.plan.policy, quantity(result.steps, "step")
         if policy is not None:
             source += "" if policy == result.schedule else f", policy {one_line(policy)}"
-            calls = f"{result.nfe:.4g} denoiser calls in the mean"
+            calls = f"{significant(result.nfe, 4)} denoiser calls in the mean"
         name = result.schedule if result.schedule.endswith((".yaml", ".yml")) else short_label(result.schedule)
         self.say(
             f"  schedule {one_line(name)}{source}; {calls}, "

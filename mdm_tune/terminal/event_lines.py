@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mdm_tune.core.interval_text import interval_text
 from mdm_tune.core.messages import quantity
+from mdm_tune.core.numerals import significant
 from mdm_tune.core.types import better_of, sign_of
 from mdm_tune.schedules.curves import Beta
 from mdm_tune.terminal.cost_tables import detectable_lines
@@ -77,10 +78,8 @@ class EventLines:
             case search_events.TrialDone():
                 yield from self._trial(event, width)
             case search_events.ReferenceStarted(setting, examples):
-                yield (
-                    INFO,
-                    f"  report       linear at {setting.steps} steps, {quantity(examples, 'example')}, for diversity",
-                )
+                where = f"linear at {quantity(setting.steps, 'step')}, {quantity(examples, 'example')}"
+                yield INFO, f"  report       {where}, for diversity"
             case search_events.Comparison():
                 (name,) = short_names([event.setting.label]).values()
                 yield INFO, f"  {event.use:<7} {event.done + 1}/{event.total}  {name}"
@@ -122,7 +121,7 @@ class EventLines:
         if isinstance(event.policy, Beta):
             told = [f"a {event.policy.a:7.4f}", f"b {event.policy.b:7.4f}"]
         else:
-            calls = "" if event.calls is None else f"{event.calls:.4g} calls"
+            calls = "" if event.calls is None else f"{significant(event.calls, 4)} calls"
             told = [event.policy.name, calls]
         if event.unreachable is not None:
             yield INFO, f"  trial {number}  {told[0]}: {event.unreachable}"
@@ -150,7 +149,7 @@ class EventLines:
         self.best = f"{best.estimate.value:.4g} ({names[best.setting.label]} {at})"
         value = interval_text(scores.estimate.value, scores.estimate.ci, scores.estimate.no_interval)
         if setting.adaptive is not None:
-            value += f", {scores.nfe:.4g} calls"
+            value += f", {significant(scores.nfe, 4)} calls"
         first = self._scored_at.setdefault((setting.label, setting.key), setting.steps)
         if first != setting.steps:  # such as a threshold with a value, which knows no budget
             value = f"as at {quantity(first, 'step')}"

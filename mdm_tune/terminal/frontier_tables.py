@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from mdm_tune.core.messages import quantity
+from mdm_tune.core.numerals import significant
 from mdm_tune.terminal.layout import Grid
 from mdm_tune.terminal.tables import short_names
 
@@ -27,11 +28,11 @@ def frontier_table(frontier: PolicyFrontierRecord | None) -> Grid | None:
     short = short_names([point.schedule for point in points])
     for point in sorted(points, key=lambda point: -point.calls.nfe):
         named = short[point.schedule] if point is not frontier.reference else "one token per step"
-        per_second = "" if point.tokens_per_second is None else f"{point.tokens_per_second:.3g}"
+        per_second = "" if point.tokens_per_second is None else significant(point.tokens_per_second, 3)
         table.row(
             f"{named}{' *' if point.on_front else ''}",
-            f"{point.calls.nfe:.3g}",
-            point.tpf.text if point.tpf.ci else f"{point.tpf.value:.3g}",
+            significant(point.calls.nfe, 3),
+            point.tpf.text if point.tpf.ci else significant(point.tpf.value, 3),
             *([per_second] if speed else []),
             point.estimate.text.split(" ")[0],  # its interval stands in the table above
             "" if point is frontier.reference else _verdict(point),

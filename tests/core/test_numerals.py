@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
-from mdm_tune.core.numerals import decimal, decimals, shortest, whole, wholes
+from mdm_tune.core.numerals import decimal, decimals, shortest, significant, whole, wholes
 
 
 @pytest.mark.parametrize(
@@ -50,3 +52,19 @@ def test_numbers_in_lists() -> None:
 def test_the_shortest_text_is_read_as_the_same_number(number: float, text: str) -> None:
     assert shortest(number) == text
     assert decimal(shortest(number)) == number
+
+
+@pytest.mark.parametrize(
+    ("number", "digits", "text"),
+    [
+        (1024, 3, "1,024"),
+        (999.6, 3, "1,000"),
+        (-12345.6, 3, "-12,346"),
+        (63.29, 3, "63.3"),
+        (7.0, 4, "7"),
+        (0.000123456, 3, "0.000123"),
+        (math.inf, 3, "inf"),
+    ],
+)
+def test_a_large_number_keeps_its_digits(number: float, digits: int, text: str) -> None:
+    assert significant(number, digits) == text
