@@ -26,16 +26,20 @@ from mdm_tune.denoisers.outputs import UnusableOutput, checked_logits
 
 __all__ = [
     "BatchedDenoiser",
+    "Entries",
     "Predicted",
     "PredictionRequest",
     "Predictor",
+    "all_finite",
     "check_best",
+    "numbers_of",
     "predictions",
     "working_batch",
 ]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Entries = slice | Integers  # some of the wanted positions, which are numbered row by row
 
 CALL = 1 << 28  # most logits of one call, unless a single row has more: 1 GiB in float32
 ELEMENTS = 1 << 19  # logits converted to float64 at a time: 4 MiB, which the cache of a processor holds
@@ -87,11 +91,12 @@ class BatchedDenoiser:
 
     def __call__(
         self, tokens: Integers, wanted: NDArray[np.bool_], names: Integers, where: str
-    ) -> Iterator[tuple[Integers, Integers, Tensor]]:
-        """Yield the predictions in pieces: their rows (n,) and positions (n,), and logits (n, vocab) on the device.
+    ) -> Iterator[tuple[Entries, Tensor]]:
+        """Yield the predictions in pieces: of which wanted positions (n,), and their logits (n, vocab) on the device.
 
-        Nothing waits for the logits. A piece may come twice, with equal logits, if the memory does not suffice. The
-        caller switches gradients off, once for the denoiser and for what it does with the logits.
+        The wanted positions are numbered in the order of ``wanted.nonzero()``. Nothing waits for the logits. A piece
+        may come twice, with equal logits, if the memory does not suffice. The caller switches gradients off, once for
+        the denoiser and for what it does with the logits.
 
         Args:
             tokens: (rows, length) int64, as for any denoiser.
@@ -107,14 +112,15 @@ class BatchedDenoiser:
         row, position = wanted.nonzero()
         names_of = _RowNames(names, distinct_of, where)
         calls = _Calls(tokens=tokens, wanted=wanted, row=row, column=position, names=names_of)
-        source: Integers | None = None  # of each entry: which of the predictions; None if each has one of its own
+        # Wanted positions by the prediction that they share with identical rows; None if each has one of its own.
+        source: Integers | None = None
         if len(first) < len(tokens):
             union = np.zeros((len(first), tokens.shape[1]), dtype=bool)
             np.logical_or.at(union, distinct_of, wanted)
-            number = union.cumsum().reshape(union.shape) - 1
-            source = number[distinct_of[row], position]
-            order = source.argsort(kind="stable")
-            source, row, position = source[order], row[order], position[order]
+            prediction = union.cumsum().reshape(union.shape) - 1
+            source = prediction[distinct_of[row], position]
+            numbers = source.argsort(kind="stable")
+            source = source[numbers]
             row_of_union, column_of_union = union.nonzero()
             calls = _Calls(tokens=tokens[first], wanted=union, row=row_of_union, column=column_of_union, names=names_of)
         for start, logits in self._logits_in_pieces(calls):
@@ -122,30 +128,31 @@ class BatchedDenoiser:
             if source is None:
                 at = start
                 for piece in _pieces(logits, size):
-                    entries = slice(at, at + len(piece))
-                    at = entries.stop
-                    yield row[entries], position[entries], piece
+                    yield slice(at, at + piece.shape[0]), piece
+                    at += piece.shape[0]
                     del piece
             else:
                 low, high = source.searchsorted([start, start + len(logits)])
                 for at in range(low, high, size):
                     entries = slice(at, min(at + size, high))
                     picked = to_device(torch.from_numpy(source[entries] - start), self.device)
-                    yield row[entries], position[entries], logits[picked]
+                    yield numbers[entries], logits[picked]
             del logits  # as everywhere here: the next logits are not computed while the last ones take memory
 
     def _logits_in_pieces(self, calls: _Calls) -> Iterator[tuple[int, Tensor]]:
         """Yield logits in order, with the number of their first position. A call that is too large is halved."""
-        counts = calls.wanted.sum(1).tolist()
-        limit = [count * self.denoiser.vocab_size if self.parts is None else 0 for count in counts]
+        rows, sizes = len(calls.tokens), None
+        if self.parts is None:  # its logits come all at once
+            sizes = (np.bincount(calls.row, minlength=rows) * self.denoiser.vocab_size).tolist()
         start, begin, batch = 0, 0, working_batch(self.denoiser, self.batch)
-        while start < len(counts):
-            part = slice(start, _call_end(limit, start, batch))
+        while start < rows:
+            part = slice(start, min(start + batch, rows) if sizes is None else _call_end(sizes, start, batch))
+            end = len(calls.row) if part.stop == rows else int(calls.row.searchsorted(part.stop))
             failure, done = None, begin
             try:
-                for logits in self._answers(calls, part, slice(begin, begin + sum(counts[part]))):
-                    done += len(logits)
-                    yield done - len(logits), logits
+                for logits in self._answers(calls, part, slice(begin, end)):
+                    first, done = done, done + logits.shape[0]
+                    yield first, logits
                     del logits
             except ForeignFailure as error:
                 raise error.located(calls.names.describe(part)) from error.__cause__
@@ -193,13 +200,26 @@ class BatchedDenoiser:
 
     def _count(self, tokens: Tensor) -> None:
         positions = int(np.count_nonzero(tokens.numpy() >= 0)) if self.padded else tokens.numel()
-        self.denoiser_rows += self.forwards * len(tokens)
+        self.denoiser_rows += self.forwards * tokens.shape[0]
         self.denoiser_tokens += self.forwards * positions
 
 
 def _pieces(tensor: Tensor, size: int) -> Sequence[Tensor]:
     """The tensor in pieces of at most ``size`` rows."""
-    return tensor.split(size) if len(tensor) > size else (tensor,)
+    return tensor.split(size) if tensor.shape[0] > size else (tensor,)  # in ``len``, torch does more than that
+
+
+def numbers_of(entries: Sequence[Entries], wanted: NDArray[np.bool_]) -> Integers | None:
+    """Which of the wanted positions (rows, length) all pieces have; None if they have all of them once and in order."""
+    if len(entries) == 1 and isinstance(entries[0], slice):
+        return None
+    every = np.arange(np.count_nonzero(wanted))
+    return np.concatenate([every[some] for some in entries])
+
+
+def all_finite(best: Tensor) -> bool:
+    """Whether the largest logits (n,) are all finite; False also where finite ones have a sum that is not."""
+    return math.isfinite(best.sum())
 
 
 def check_best(best: Tensor, rows: Integers, where: str) -> None:
@@ -210,7 +230,7 @@ def check_best(best: Tensor, rows: Integers, where: str) -> None:
         rows: (n,) row numbers for the message.
         where: Text for the message, such as "at step 3".
     """
-    if math.isfinite(best.sum()):  # fast; a sum may overflow although all are finite
+    if all_finite(best):
         return
     bad = ~torch.isfinite(best)
     if bool(bad.any()):
@@ -368,20 +388,23 @@ def predictions(
     tokens, wanted, names = (tensor.cpu().numpy() for tensor in (request.tokens, request.wanted, request.names))
     originals, batched = request.originals.cpu(), BatchedDenoiser(denoiser, batch, device)
     losses, entropies = np.full((2, *tokens.shape), np.nan)
-    rows, places, found = [], [], []
-    for row, at, logits in batched(tokens, wanted, names, request.where):
+    row, column = wanted.nonzero()
+    targets = originals[row, column]
+    pieces: list[Entries] = []
+    found = []
+    for entries, logits in batched(tokens, wanted, names, request.where):
         best = logits.amax(1)
         log_p = logits.double().log_softmax(1)
-        loss = -log_p.gather(1, to_device(originals[row, at], device)[:, None]).squeeze(1)
-        rows.append(row)
-        places.append(at)
+        loss = -log_p.gather(1, to_device(targets[entries], device)[:, None]).squeeze(1)
+        pieces.append(entries)
         found.append(torch.stack([best.double(), loss, torch.special.entr(log_p.exp()).sum(1)]))
         del logits, log_p
-    if rows:
-        row, at = np.concatenate(rows), np.concatenate(places)
+    if pieces:
+        numbers = numbers_of(pieces, wanted)
+        row, column = (row, column) if numbers is None else (row[numbers], column[numbers])
         best, *values = torch.cat(found, dim=1).cpu()
         check_best(best, names[row], request.where)
-        losses[row, at], entropies[row, at] = values
+        losses[row, column], entropies[row, column] = values
     return Predicted(
         losses=losses,
         entropies=entropies,

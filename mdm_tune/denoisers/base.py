@@ -74,8 +74,7 @@ def parts_of(denoiser: Denoiser) -> Parts | None:
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     """The tensor on the device. The CPU does not wait for what the device still has to do."""
-    if (
-        device.type == "cuda" and tensor.device.type == "cpu"
-    ):  # only memory that the system cannot move is copied without waiting
+    if tensor.is_cpu and device.type == "cuda":
+        # Only memory that the system cannot move is copied without waiting.
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)

@@ -187,13 +187,16 @@ def draw(
 def _draw_plainly(drawing: Drawing, log_p: Tensor, uniform: Tensor | None, target: Tensor | None) -> Drawn:
     """What ``draw`` stands for, from log probabilities (n, vocab) float64; as fast where the vocabulary is small."""
     log_prob = None if target is None else log_p.gather(1, target[:, None]).squeeze(1)
-    # Without a uniform the temperature is 0, or the target takes the place of what would be drawn.
-    where = drawing.temperature, drawing.top_p
-    tokens = log_p.argmax(1) if uniform is None else draw_tokens(log_p, uniform, *where)
+    if uniform is None:  # the temperature is 0, or the target takes the place of what would be drawn
+        greatest, tokens = log_p.max(1)
+    else:
+        greatest, tokens = None, draw_tokens(log_p, uniform, drawing.temperature, drawing.top_p)
     if drawing.order == "random":
         return Drawn(tokens=tokens, scores=None, log_prob=log_prob)
     if drawing.tempered_scores:
-        log_p = _tempered(log_p, drawing.temperature or 1.0, drawing.top_p).log_softmax(1)
+        log_p, greatest = _tempered(log_p, drawing.temperature or 1.0, drawing.top_p).log_softmax(1), None
+    if drawing.end_confident and greatest is not None and drawing.order in ("confidence", "top-probability"):
+        return Drawn(tokens=tokens, scores=greatest.round(decimals=12), log_prob=log_prob)
     if drawing.end_confident:
         return Drawn(tokens=tokens, scores=order_score(drawing.order, log_p, tokens), log_prob=log_prob)
     scores = order_score(drawing.order, without(log_p, drawing.end_tokens).log_softmax(1), tokens)

@@ -334,18 +334,18 @@ def _check_alphas(alphas: Tensor, drawing: Drawing, rows: int, blocks: Tensor | 
 
 
 def _check_counts(counts: Tensor, hidden: Tensor, blocks: Tensor | None) -> None:
-    rows = len(hidden)
-    whole = counts.ndim == 3 and counts.dtype == torch.int64 and counts.shape[0] == rows and counts.shape[1] > 0
-    if not whole or (counts.numel() > 0 and int(counts.numpy().min()) < 0):
+    rows, numbers, shown = len(hidden), counts.numpy(), hidden.numpy()  # numpy is faster where there are few numbers
+    whole = numbers.ndim == 3 and numbers.dtype == np.int64 and len(numbers) == rows and numbers.shape[1] > 0
+    if not whole or numbers.min(initial=0) < 0:
         raise InputError(
             f"counts must be (rows, blocks, steps) int64 and not negative, got {tuple(counts.shape)} {counts.dtype} "
             f"for {quantity(rows, 'row')}"
         )
-    shown, total = hidden.numpy(), counts.numpy().sum(axis=2)
-    in_row = shown.sum(axis=1)
+    total, in_row = numbers.sum(axis=2), shown.sum(axis=1)
     masked = in_row[:, None]
     if blocks is not None:
-        masked = np.stack([(shown & (blocks.numpy() == block)).sum(axis=1) for block in range(counts.shape[1])], axis=1)
+        places = blocks.numpy()
+        masked = np.stack([(shown & (places == block)).sum(axis=1) for block in range(numbers.shape[1])], axis=1)
     bad = (total != masked).any(axis=1) | (masked.sum(axis=1) != in_row)
     if bad.any():
         row = int(bad.argmax())

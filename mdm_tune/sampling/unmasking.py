@@ -19,7 +19,7 @@ from torch import Tensor
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import quantity
 from mdm_tune.core.seeding import StepNoise, noise
-from mdm_tune.denoisers.asking import BatchedDenoiser, check_best
+from mdm_tune.denoisers.asking import BatchedDenoiser, Entries, all_finite, check_best, numbers_of
 from mdm_tune.denoisers.base import Denoiser, to_device
 from mdm_tune.sampling.drawing import PLAIN, Drawing, Scratch, confidence, draw, scattered, without
 from mdm_tune.sampling.plans import CountPlan, KlassPlan, Plan, RevealPlan, check_plan, step_rule_of
@@ -29,6 +29,8 @@ __all__ = ["CountPlan", "Plan", "RevealPlan", "Step", "Unmasked", "check_call", 
 
 Booleans = NDArray[np.bool_]
 Integers = NDArray[np.int64]
+
+TOGETHER = 16  # steps whose predictions are checked at a time, which costs as much as to check those of one
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,7 @@ def unmask(
             if drawing.stop_at_end:
                 state.stop()
             if on_step is not None:
+                state.check()
                 with torch.inference_mode(inference), torch.set_grad_enabled(gradients):
                     on_step(state.shown(number, hidden))
             number += 1
@@ -184,6 +187,7 @@ class _State:
         rows = len(tokens)
         self.nll, self.impossible, self.nfe = np.zeros(rows), np.full(rows, -1), np.zeros(rows, dtype=np.int64)
         self.calls = 0  # the sum of nfe
+        self.unchecked: list[tuple[Tensor, Booleans, str]] = []  # as for ``_check_later``
         self.drawn = np.zeros(tokens.shape, dtype=np.int64)
         self.call_of = np.zeros(tokens.shape, dtype=np.int64)  # which of its row's calls revealed a position, from 1
 
@@ -195,52 +199,68 @@ class _State:
 
     def predict(self, step: int, wanted: Booleans) -> None:
         """Draw a token, its log probability and score at every wanted position; identical rows are computed once."""
-        busy = np.asarray(wanted.any(axis=1))
-        active = busy.nonzero()[0]
+        active = np.logical_or.reduce(wanted, axis=1).nonzero()[0]
         if len(active) == 0:
             return
         uniform = self.token_noise_once if self.token_noise is None else self.token_noise.at(self.nfe)
         shuffle = None if self.order_noise is None else self.order_noise.at(self.nfe)
-        self.nfe += busy
         self.calls += len(active)
         tokens, wanted_here, names = self.tokens, wanted, self.names
-        if len(active) < len(wanted):
+        if len(active) == len(wanted):
+            self.nfe += 1
+        else:
+            self.nfe[active] += 1
             tokens, wanted_here, names = tokens[active], wanted[active], names[active]
-        where, pieces = f"at step {step + 1}", []
+        where = f"at step {step + 1}"
         if self.stability is not None:
             self.stability.begin(wanted)
-        for mine, at, logits in self.batched(tokens, wanted_here, names, where):
-            rows = active[mine]
-            drawn_by, target = (
-                None if values is None else to_device(torch.from_numpy(values[rows, at]), self.batched.device)
-                for values in (uniform, self.reference)
-            )
-            pieces.append((mine, at, self._draw(logits, drawn_by, target, rows, at)))
+        numbers = None if uniform is None else torch.from_numpy(uniform[wanted])
+        target = None if self.reference is None else torch.from_numpy(self.reference[wanted])
+        parts: list[Entries] = []
+        pieces: list[Sequence[Tensor]] = []
+        for some, logits in self.batched(tokens, wanted_here, names, where):
+            parts.append(some)
+            pieces.append(self._draw(logits, some, wanted, numbers, target))
             del logits  # before the next ones are computed
-        mine, at, columns = pieces[0]
-        if len(pieces) > 1:
-            mine, at = (np.concatenate([piece[k] for piece in pieces]) for k in (0, 1))
-            columns = [torch.cat(parts) for parts in zip(*(piece[2] for piece in pieces), strict=True)]
-        best, best_drawn, drawn, scores, log_prob, changes = _on_cpu(columns)
-        check_best(best, names[mine], where)
+        best, best_drawn, drawn, scores, log_prob, changes = _columns(pieces, numbers_of(parts, wanted))
+        self._check_later(best, wanted, where)
         if not self.drawing.end_drawn:
-            check_best(best_drawn, names[mine], f"besides the end tokens, which are never drawn, {where}")
-        rows = active[mine]
-        self.drawn[rows, at] = drawn.numpy() if self.reference is None else self.reference[rows, at]
+            self._check_later(best_drawn, wanted, f"besides the end tokens, which are never drawn, {where}")
+        self.drawn[wanted] = drawn.numpy() if target is None else target.numpy()
         if self.drawing.order != "random":
             if shuffle is not None:
-                self.unscattered[rows, at] = scores.numpy()
-                scores = scattered(self.drawing, scores, torch.from_numpy(shuffle[rows, at]))
-            self.scores[rows, at] = scores.numpy()
+                self.unscattered[wanted] = scores.numpy()
+                scores = scattered(self.drawing, scores, torch.from_numpy(shuffle[wanted]))
+            self.scores[wanted] = scores.numpy()
         if self.reference is not None:
-            self.log_prob[rows, at] = log_prob.numpy()
+            self.log_prob[wanted] = log_prob.numpy()
         if self.stability is not None:
-            self.changes[rows, at] = changes.numpy()
+            self.changes[wanted] = changes.numpy()
+
+    def _check_later(self, best: Tensor, wanted: Booleans, where: str) -> None:
+        """Check the largest logits (n,) of the wanted positions together with those of later steps."""
+        self.unchecked.append((best, wanted, where))
+        if len(self.unchecked) >= TOGETHER:
+            self.check()
+
+    def check(self) -> None:
+        """Raise RunError if one of the predictions since the last check cannot be used."""
+        unchecked, self.unchecked = self.unchecked, []
+        if unchecked and not all_finite(torch.cat([best for best, _, _ in unchecked])):
+            for best, wanted, where in unchecked:
+                check_best(best, self.names[wanted.nonzero()[0]], where)
 
     def _draw(
-        self, logits: Tensor, uniform: Tensor | None, target: Tensor | None, rows: Integers, at: Integers
+        self, logits: Tensor, some: Entries, wanted: Booleans, uniform: Tensor | None, target: Tensor | None
     ) -> Sequence[Tensor]:
         """For each of n predictions: its largest logit, that of tokens which may be drawn, and what was drawn.
+
+        Args:
+            logits: (n, vocab).
+            some: Which of the wanted positions (rows, length) they predict.
+            wanted: (rows, length) bool.
+            uniform: The noise of every wanted position; None if nothing is drawn at random.
+            target: The reference token of every wanted position; None without a reference.
 
         Returns:
             Six tensors (n,): the two largest logits, the token, its score, the target's log probability, and how much
@@ -250,9 +270,16 @@ class _State:
         if not self.drawing.end_drawn:
             logits = without(logits, self.drawing.end_tokens)
             best_drawn = logits.amax(1)
+        device = self.batched.device
+        uniform = None if uniform is None else to_device(uniform[some], device)
+        target = None if target is None else to_device(target[some], device)
         drawn = draw(self.drawing, logits, best_drawn, uniform, target=target, scratch=self.scratch)
-        scores, log_prob = (best if column is None else column for column in (drawn.scores, drawn.log_prob))
-        changes = best if self.stability is None else self.stability.change(rows, at, logits, best_drawn)
+        scores = best if drawn.scores is None else drawn.scores
+        log_prob = best if drawn.log_prob is None else drawn.log_prob
+        changes = best
+        if self.stability is not None:
+            rows, at = wanted.nonzero()
+            changes = self.stability.change(rows[some], at[some], logits, best_drawn)
         return best, best_drawn, drawn.tokens, scores, log_prob, changes
 
     def reveal(self, positions: Booleans) -> None:
@@ -266,9 +293,9 @@ class _State:
 
     def _revealed(self) -> Integers:
         """The tokens (rows, calls) that each call of a row revealed."""
-        found = np.zeros((len(self.nfe), 1 + int(self.nfe.max(initial=0))), dtype=np.int64)
-        np.add.at(found, (np.arange(len(found))[:, None], self.call_of), 1)
-        return found[:, 1:]
+        rows, calls = len(self.nfe), 1 + int(self.nfe.max(initial=0))  # call 0 stands for positions of the prompt
+        cells = self.call_of + calls * np.arange(rows)[:, None]
+        return np.bincount(cells.ravel(), minlength=rows * calls).reshape(rows, calls)[:, 1:]
 
     def shown(self, number: int, hidden: Booleans) -> Step:
         """The step for ``on_step``; hidden (rows, length) before it. What it holds does not change later."""
@@ -280,7 +307,8 @@ class _State:
         return Step(number, torch.from_numpy(self.tokens), torch.from_numpy(revealed), confidence=found)
 
     def result(self) -> Unmasked:
-        """The rows as they are, with what they cost."""
+        """The rows as they are, with what they cost. Raises RunError as ``check`` does."""
+        self.check()
         nll, impossible = (
             None if self.reference is None else torch.from_numpy(array) for array in (self.nll, self.impossible)
         )
@@ -305,10 +333,23 @@ class _State:
 
 def _on_cpu(columns: Sequence[Tensor]) -> Sequence[Tensor]:
     """The columns (n,) that ``_State._draw`` returns, copied to the CPU at once."""
-    if columns[0].device.type == "cpu":
+    if columns[0].is_cpu:
         return columns
     copied = torch.stack([column.double() for column in columns]).cpu()  # ids of tokens are far below 2^53
     return [*copied[:2], copied[2].long(), *copied[3:]]
+
+
+def _columns(pieces: Sequence[Sequence[Tensor]], numbers: Integers | None) -> Sequence[Tensor]:
+    """The columns (n,) that ``_State._draw`` returns, for all wanted positions in order, copied to the CPU at once.
+
+    Args:
+        pieces: The columns of each piece.
+        numbers: The wanted position of each of their entries; None if they are in order.
+    """
+    columns = _on_cpu(pieces[0] if len(pieces) == 1 else [torch.cat(parts) for parts in zip(*pieces, strict=True)])
+    if numbers is None:
+        return columns
+    return [column.new_empty(numbers.max() + 1).index_copy_(0, torch.from_numpy(numbers), column) for column in columns]
 
 
 def check_call(

@@ -90,8 +90,10 @@ class Slotted:
 def ask(asker: BatchedDenoiser, rows: int = len(PROMPTS)) -> Tensor:
     """Log probabilities (rows, 3, 3) at the hidden positions of the first rows."""
     tokens, found = PROMPTS[:rows], torch.full((rows, 6, 3), torch.nan, dtype=torch.float64)
-    for row, position, logits in asker(tokens.numpy(), (tokens == LAW.mask_id).numpy(), np.arange(rows), "here"):
-        found[row, position] = logits.double().log_softmax(1)
+    hidden = tokens == LAW.mask_id
+    row, position = hidden.nonzero(as_tuple=True)
+    for some, logits in asker(tokens.numpy(), hidden.numpy(), np.arange(rows), "here"):
+        found[row[some], position[some]] = logits.double().log_softmax(1)
     return found[:, 3:]
 
 

@@ -186,8 +186,9 @@ def test_a_head_that_lacks_memory_halves_the_batch_and_counts_once(monkeypatch: 
     halves = Halves(network(), fails=2)
     asker = BatchedDenoiser(halves, 4)
     found = torch.full((4, 12, 5), torch.nan)
-    for row, at, logits in asker(tokens.numpy(), wanted.numpy(), np.arange(4), "here"):
-        found[row, at] = logits
+    row, column = wanted.nonzero(as_tuple=True)
+    for some, logits in asker(tokens.numpy(), wanted.numpy(), np.arange(4), "here"):
+        found[row[some], column[some]] = logits
     assert asker.batch == 2 and asker.denoiser_rows == 4 and asker.denoiser_tokens == 48
     torch.testing.assert_close(found[wanted], network()(tokens, wanted), rtol=0, atol=1e-5)
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from mdm_tune.core.errors import InputError, RunError
 from mdm_tune.sampling.drawing import Drawing, Order
-from mdm_tune.sampling.unmasking import CountPlan, Plan, RevealPlan, unmask
+from mdm_tune.sampling.plans import ThresholdPlan
+from mdm_tune.sampling.unmasking import TOGETHER, CountPlan, Plan, RevealPlan, unmask
 from tests.support.helpers import CountingDenoiser, FunctionDenoiser, TableDenoiser, plan, random_law, same_plan, seeds
 
 VOCAB = 3
@@ -51,6 +52,29 @@ def test_non_finite_logits_name_their_row_and_step(bad: list[float], kind: str, 
     steps = plan([[1, 1]], [[2]], [[1, 1]], [[2]], [[1, 1]])
     with pytest.raises(RunError, match=rf"returned {kind} for row 2 at step 2;"):
         unmask(failing(torch.tensor(bad)), tokens, steps, seeds=seeds(5), drawing=Drawing(order), batch=batch)
+
+
+@pytest.mark.parametrize("watched", [False, True])
+@pytest.mark.parametrize("kind", ["counts", "threshold"])
+def test_a_failure_at_an_early_step_is_found_although_others_follow(kind: str, watched: bool) -> None:
+    length = 3 * TOGETHER
+    tokens = torch.tensor([[1, *[VOCAB] * length], [0, *[VOCAB] * length]])
+    found: Plan = same_plan([1] * length, 2)
+    if kind == "threshold":
+        found = ThresholdPlan(torch.full((2,), 2.0, dtype=torch.float64))
+    shown: list[int] = []
+    counting = CountingDenoiser(failing(torch.full((VOCAB,), NAN)))
+    with pytest.raises(RunError, match="NaN for row 0 at step 2;"):
+        unmask(
+            counting,
+            tokens,
+            found,
+            seeds=seeds(2),
+            drawing=Drawing("confidence"),
+            on_step=(lambda step: shown.append(step.number)) if watched else None,
+        )
+    assert shown == ([0] if watched else [])
+    assert len(counting.calls) == (2 if watched else TOGETHER)
 
 
 def test_ancestral_failure_names_its_row_and_step() -> None:
