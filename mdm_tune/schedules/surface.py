@@ -77,17 +77,13 @@ class Surface:
         Returns:
             Two arrays (m,).
         """
-        mean, whitened = self._mean_and_whitened(np.asarray(places, dtype=np.float64))
-        variance = self.parameters.variance - (whitened**2).sum(axis=0)
-        return mean, np.sqrt(np.maximum(variance, 0.0))
-
-    def _mean_and_whitened(self, places: Floats) -> tuple[Floats, Floats]:
-        """The mean (m,), and the covariances with the trials, divided by the factor, (n, m)."""
         from scipy.linalg import solve_triangular
 
-        whitened = solve_triangular(self._factor, kernel(self.points, places, self.parameters), lower=True)
-        residual = solve_triangular(self._factor, self.values - self.parameters.mean, lower=True)
-        return self.parameters.mean + whitened.T @ residual, np.asarray(whitened)
+        covariance = kernel(self.points, np.asarray(places, dtype=np.float64), self.parameters)
+        whitened = np.asarray(solve_triangular(self._factor, covariance, lower=True))
+        residual = np.asarray(solve_triangular(self._factor, self.values - self.parameters.mean, lower=True))
+        variance = self.parameters.variance - (whitened**2).sum(axis=0)
+        return self.parameters.mean + whitened.T @ residual, np.sqrt(np.maximum(variance, 0.0))
 
     @property
     def log_likelihood(self) -> float:
