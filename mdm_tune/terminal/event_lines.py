@@ -145,15 +145,15 @@ class EventLines:
         if sign * scores.estimate.value > sign * best.estimate.value:
             best = scores
         self._scores[setting.steps] = best
-        names, at = short_names([best.setting.label, setting.label]), f"at {quantity(setting.steps, 'step')}"
-        self.best = f"{best.estimate.value:.4g} ({names[best.setting.label]} {at})"
+        names, steps = short_names([best.setting.label, setting.label]), quantity(setting.steps, "step")
+        self.best = f"{best.estimate.value:.4g} ({names[best.setting.label]}, {steps})"
         value = interval_text(scores.estimate.value, scores.estimate.ci, scores.estimate.no_interval)
         if setting.adaptive is not None:
             value += f", {significant(scores.nfe, 4)} calls"
         first = self._scored_at.setdefault((setting.label, setting.key), setting.steps)
         if first != setting.steps:  # such as a threshold with a value, which knows no budget
             value = f"as at {quantity(first, 'step')}"
-        yield INFO, f"  {event.done}/{event.total}  {names[setting.label]} {at}: {value}"
+        yield INFO, f"  {event.done}/{event.total}  {names[setting.label]} at {steps}: {value}"
         if setting.counts is not None:
             yield DETAIL, f"    counts {list(setting.counts)}"
         if setting.adaptive is not None and setting.adaptive.name != setting.name:

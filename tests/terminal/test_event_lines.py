@@ -110,7 +110,11 @@ def test_a_plan_of_its_own_value_is_told_once_and_each_best_with_its_budget() ->
     for event in events:
         assert [*lines.of(event, 80)] == [*lines.of(event, 10_000)]  # a log gets the same
         bests.append(lines.best)
-    assert bests == ["0.75 (threshold:0.9 at 4 steps)"] * 2 + ["0.75 (threshold:0.9 at 8 steps)"]
+    assert bests == ["0.75 (threshold:0.9, 4 steps)"] * 2 + ["0.75 (threshold:0.9, 8 steps)"]
+    line = fitted(
+        ("0:22", *progress_parts(Progress("scoring 2 of 6, 4 steps", 0.5, 9.0), "0.63 (linear, 4 steps)")), 79
+    )
+    assert line.endswith("a few seconds left  best 0.63 (linear, 4 steps)")  # a terminal of 80 columns has room for it
 
 
 def test_one_label_with_other_counts_is_told_at_each_budget() -> None:
