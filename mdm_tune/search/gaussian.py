@@ -150,12 +150,11 @@ def log_improvement(process: Process, normals: Floats) -> Acquisition:
 
         return alone
     others = np.maximum(process.of_running(normals[:, :-1]).max(axis=1) - best, JITTER)
+    columns = np.vstack([normals[:, :-1].T, np.ones(len(normals)), normals[:, -1]])
 
     def together(places: Floats) -> Floats:
         mean, rises, deviation = process.at(places)
-        gains = rises.T @ normals[:, :-1].T
-        gains += (mean - best)[:, None]
-        gains += deviation[:, None] * normals[:, -1]
+        gains = np.vstack([rises, mean - best, deviation]).T @ columns
         return np.asarray(np.log(np.maximum(gains, others, out=gains).mean(axis=1)))
 
     return together
@@ -213,7 +212,7 @@ def _near(centers: Floats, width: float, rng: np.random.Generator) -> Floats:
 
 
 def _kernel(distances: Floats, variance: float) -> tuple[Floats, Floats]:
-    """The Matern kernel with smoothness 5/2, variance (1 + r + r^2 / 3) exp(-r), and variance (1 + r) exp(-r).
+    """The Matern kernel with smoothness 5/2, variance (1 + r + r^2 / 3) exp(-r), and variance exp(-r).
 
     Args:
         distances: (n, m), r.
@@ -221,10 +220,12 @@ def _kernel(distances: Floats, variance: float) -> tuple[Floats, Floats]:
     """
     decay = np.exp(-distances)
     decay *= variance
-    sloped = decay * (1 + distances)
-    decay *= distances
-    decay *= distances
-    return sloped + decay / 3, sloped
+    found = distances / 3
+    found += 1
+    found *= distances
+    found += 1
+    found *= decay
+    return found, decay
 
 
 def _from_logs(logs: Floats, axes: int) -> tuple[Floats, float, float]:
@@ -243,7 +244,8 @@ def _cost(logs: Floats, squares: Floats, values: Floats) -> tuple[float, Floats]
     """
     axes, count = len(squares), len(values)
     rates, variance, noise = _from_logs(logs, axes)
-    covariance, sloped = _kernel(np.sqrt(5 * rates @ squares).reshape(count, count), variance)
+    distances = np.sqrt(5 * rates @ squares).reshape(count, count)
+    covariance, decay = _kernel(distances, variance)
     factor = np.linalg.cholesky(covariance + noise * np.eye(count))
     inverse = dpotri(factor, lower=True)[0]
     inverse += np.tril(inverse, -1).T
@@ -252,7 +254,8 @@ def _cost(logs: Floats, squares: Floats, values: Floats) -> tuple[float, Floats]
     prior = -0.1 * float((1 / rates + rates).sum()) + logs[axes] - variance + 0.1 * math.log(noise) - 30 * noise
     by_covariance = 0.5 * (np.outer(weights, weights) - inverse)
     slopes = np.empty_like(logs)
-    slopes[:axes] = -5 / 6 * rates * (squares @ (by_covariance * sloped).ravel()) + 0.1 * (1 / rates - rates)
+    by_square = -5 / 6 * decay * (1 + distances)
+    slopes[:axes] = rates * (squares @ (by_covariance * by_square).ravel()) + 0.1 * (1 / rates - rates)
     slopes[axes] = np.vdot(by_covariance, covariance) + 1 - variance
     if len(logs) > axes + 1:
         slopes[axes + 1] = (np.trace(by_covariance) + 0.1 / noise - 30) * (noise - LEAST_NOISE)

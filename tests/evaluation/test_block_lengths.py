@@ -57,7 +57,7 @@ def test_the_winner_of_a_budget_is_the_best_in_any_blocks() -> None:
     settings = changed(SETTINGS, trials=10, strategy="qmc")
     budget, events = run(exact(), settings, steps=8)
     tried = [event for event in events if hasattr(event, "setting") and hasattr(event, "number")]
-    assert len(tried) == budget.trials == 3 + 10 + 10  # in blocks of 3 two counts are all that there are
+    assert len(tried) == budget.trials == 4 + 10 + 10  # in blocks of 3 two counts are all that there are
     best = min(tried, key=lambda event: event.value)
     assert budget.winner.estimate.value == pytest.approx(best.value, abs=1e-12)
     assert budget.winner.setting.key == best.setting.key
