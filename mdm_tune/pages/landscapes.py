@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from mdm_tune.core.errors import InputError
 from mdm_tune.pages.charts import Landscape, Place, Trial
-from mdm_tune.pages.names import short_name
 from mdm_tune.pages.run_looks import TUNED, Looks
 from mdm_tune.pages.run_views import About, BudgetView, CurveView, Point, Progress
 from mdm_tune.schedules.box import DETAIL, EXACTLY_NAMED, USUAL, Box, LogGrid, Tried, surface_of, unit_square
 from mdm_tune.schedules.counts import CountRule
 from mdm_tune.schedules.family import Pricer
+from mdm_tune.schedules.labels import Label
 
 __all__ = ["box_of", "map_of_profile", "map_of_progress", "map_of_trials", "wins_at_edge"]
 
@@ -206,7 +206,7 @@ def _drawn(point: Point, about: About) -> Trial:
 
 def _place_of(label: str) -> tuple[float, float] | None:
     """The parameters of a label such as ``beta:0.4,0.7``."""
-    kind, _, numbers = short_name(label, whole=True).partition(":")
+    kind, _, numbers = Label.read(label).name.partition(":")
     try:
         a, b = map(float, numbers.split(","))
     except ValueError:

@@ -15,6 +15,7 @@ from mdm_tune.schedules.adaptive_names import parse_adaptive
 from mdm_tune.schedules.labels import Label
 
 __all__ = [
+    "FIGURES",
     "RULES",
     "and_listed",
     "cut_text",
@@ -29,6 +30,12 @@ __all__ = [
 ]
 
 LONGEST = 48  # characters of a name
+FIGURES = {  # of diversity, as records call them, and what they are
+    "token_entropy": "the entropy of the tokens of a batch, in nats",
+    "distinct_tokens": "the share of distinct runs of three tokens among all of a batch",
+    "answer_length": "the characters of a sample",
+    "distinct_words": "the share of distinct words among the known words",
+}
 RULES = {  # what each kind of policy reveals at a step
     "counts": "as many tokens as its mask schedule says, those that come first in the order of the sampler",
     "threshold": "every token whose confidence is at least the number",
@@ -39,18 +46,10 @@ RULES = {  # what each kind of policy reveals at a step
 }
 
 
-def short_name(label: str, *, whole: bool = False) -> str:
-    """A label with four digits of its parameters, and a file without its folders.
-
-    Args:
-        label: of a schedule or an adaptive plan, as in records.
-        whole: whether parameters and block length keep their form; only the block length is left out.
-    """
+def short_name(label: str) -> str:
+    """The label of a schedule or an adaptive plan with three digits of a and b, and a file without its folders."""
     parsed = Label.read(label)
-    kind, _, numbers = parsed.name.partition(":")
-    if whole:
-        return parsed.name
-    name = parsed.name
+    name, (kind, _, numbers) = parsed.name, parsed.name.partition(":")
     if name.endswith((".yaml", ".yml")):
         path = PurePath(name)
         name = f"tuned ({path.parent.name})" if path.name == "schedule.yaml" and path.parent.name else path.name

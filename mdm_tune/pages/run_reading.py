@@ -9,7 +9,7 @@ from typing import Any
 
 from mdm_tune.core.statistics import TOO_FEW, Estimate
 from mdm_tune.pages.frontier import read_frontier
-from mdm_tune.pages.names import role_of, without_value
+from mdm_tune.pages.names import FIGURES, role_of, without_value
 from mdm_tune.pages.run_views import (
     About,
     BudgetView,
@@ -42,7 +42,6 @@ OTHER = Warned(
     "evaluate.json in this folder has another model, metric or sampler than the search, so it is not shown",
     "run mdm-tune evaluate again",
 )
-FIGURES = ("token_entropy", "distinct_tokens", "answer_length", "distinct_words")
 MINIMIZED = ("kl", "tv", "order_kl", "nelbo", "path_nll", "generative_nll")  # for evaluations of earlier versions
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mdm_tune.core.messages import listed, quantity
 from mdm_tune.pages.landscapes import wins_at_edge
-from mdm_tune.pages.names import and_listed, cut_text, figure_name, large, role_of, short_name, short_names
+from mdm_tune.pages.names import FIGURES, and_listed, cut_text, figure_name, large, role_of, short_name, short_names
 from mdm_tune.pages.run_looks import Looks
 from mdm_tune.pages.run_views import RunView, State
 from mdm_tune.pages.sentences import diversity_texts
@@ -19,12 +19,6 @@ __all__ = ["Section", "origins", "sections_of", "tuned_rows"]
 WITH_VALUES = ("beta", "counts", "alphas", "shift")
 FEW = 20  # trials of a map that knows little
 LONGEST = 60  # characters of the name of a schedule in a sentence
-FIGURES = {
-    "token_entropy": "the entropy of the tokens of a batch, in nats",
-    "distinct_tokens": "the share of distinct runs of three tokens among all of a batch",
-    "answer_length": "the characters of a sample",
-    "distinct_words": "the share of distinct words among the known words",
-}
 
 
 @dataclass(frozen=True)

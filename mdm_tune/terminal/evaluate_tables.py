@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from mdm_tune.core.messages import quantity
+from mdm_tune.pages.names import FIGURES, figure_name
 from mdm_tune.schedules.equal_cost import nearest_budgets
 from mdm_tune.terminal.layout import Grid
 from mdm_tune.terminal.tables import short_names
@@ -14,8 +15,6 @@ if TYPE_CHECKING:  # these load torch
     from mdm_tune.run.evaluate_records import EvaluateResult, HarnessResult, RowRecord
 
 __all__ = ["difference_lines", "evaluate_table", "figures_table"]
-
-FIGURES = ("token_entropy", "distinct_tokens", "answer_length", "distinct_words")
 
 
 def evaluate_table(result: EvaluateResult | HarnessResult) -> Grid:
@@ -48,7 +47,7 @@ def figures_table(result: EvaluateResult | HarnessResult) -> Grid | None:
     figures = [name for name in FIGURES if name in rows[0].diversity]
     if not figures:
         return None
-    headings = [name.replace("_", " ") for name in figures]
+    headings = map(figure_name, figures)
     table = Grid("diversity, means over the same samples", ("steps", "schedule", *headings), ("schedule",))
     short = short_names([row.schedule for row in rows])
     for row in rows:

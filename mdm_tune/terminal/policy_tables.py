@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from mdm_tune.core.messages import listed
+from mdm_tune.pages.names import figure_name
 from mdm_tune.run.record_parts import PlanRecord
 from mdm_tune.terminal.layout import Grid
 from mdm_tune.terminal.tables import paste, short_names
@@ -42,7 +43,7 @@ def policy_notes(budget: BudgetRecord) -> list[str]:
         elif record.more_calls and record.call_ratio is not None:
             lines.append(f"{record.kind} made {record.call_ratio.text}: a gain of it is {record.call_ratio.verdict}")
         elif any(loss.blocks for loss in record.losses):
-            losses = sorted({loss.figure.replace("_", " ") for loss in record.losses if loss.blocks})
+            losses = sorted({figure_name(loss.figure) for loss in record.losses if loss.blocks})
             lines.append(f"{record.kind} is less diverse in {listed(losses)}: a gain of it is not counted")
     return lines
 

@@ -9,6 +9,7 @@ from mdm_tune.core.interval_text import interval_text
 from mdm_tune.core.messages import listed, quantity
 from mdm_tune.core.numerals import shortest
 from mdm_tune.core.statistics import TOO_FEW
+from mdm_tune.pages.names import figure_name
 from mdm_tune.run.record_parts import PlanRecord, ReportedRecord, WarningRecord
 from mdm_tune.schedules.equal_cost import FLAG, MORE_CALLS
 from mdm_tune.schedules.labels import Label, short_label
@@ -20,7 +21,6 @@ if TYPE_CHECKING:  # these load torch
     from mdm_tune.core.statistics import Estimate
     from mdm_tune.run.dry_run_records import OutlookRecord
     from mdm_tune.run.search_records import BudgetRecord, LossesRecord, QualityRecord, SearchResult
-    from mdm_tune.search.gains import Loss
 
 __all__ = [
     "budget_table",
@@ -76,7 +76,7 @@ def diversity_table(budget: BudgetRecord) -> Grid | None:
     names = {"winner": "tuned", "linear": "linear", "reference": _reference(losses), "data": "the data itself"}
     figures = list(drawn["winner"])
     title = f"diversity, {quantity(losses.examples, 'example')}: a loss of {100 * losses.threshold:g} % is flagged"
-    table = Grid(title, ("samples of", *(figure.replace("_", " ") for figure in figures)), ("samples of",))
+    table = Grid(title, ("samples of", *map(figure_name, figures)), ("samples of",))
     for source, values in drawn.items():
         cells = (_value_only(values[figure]) for figure in figures)
         table.row(names[source], *cells, style="dim" if source == "data" else "")
@@ -177,16 +177,12 @@ def _losses(quality: QualityRecord) -> list[str]:
         share, linear = (f"{100 * fraction:.1f} %" for fraction in (loss.share, loss.share_of_linear))
         reference = "the data" if loss.than == "data" else _reference(quality.diversity_losses)
         if loss.blocks:
-            lines.append(f"  {_figure(loss)}: {share} below {reference} (linear at this budget: {linear})")
+            lines.append(f"  {figure_name(loss.figure)}: {share} below {reference} (linear at this budget: {linear})")
         else:
-            harmless.setdefault(reference, []).append(f"{_figure(loss)} {share} ({linear})")
+            harmless.setdefault(reference, []).append(f"{figure_name(loss.figure)} {share} ({linear})")
     for reference, losses in harmless.items():
         lines.append(f"  below {reference} (in brackets how far linear at this budget is): {', '.join(losses)}")
     return lines
-
-
-def _figure(loss: Loss) -> str:
-    return loss.figure.replace("_", " ")
 
 
 def budgets_table(result: SearchResult) -> Grid | None:
@@ -205,7 +201,7 @@ def budgets_table(result: SearchResult) -> Grid | None:
             _value_only(quality.estimate),
             quality.gain_over_linear.corrected_text,
             _saving(result, budget),
-            ", ".join(dict.fromkeys(_figure(loss) for loss in quality.flagged if loss.blocks)),
+            ", ".join(dict.fromkeys(figure_name(loss.figure) for loss in quality.flagged if loss.blocks)),
         )
     return table
 

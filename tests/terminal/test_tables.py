@@ -79,7 +79,10 @@ def test_a_loss_of_diversity_is_said_with_what_linear_loses() -> None:
         "  below the data (in brackets how far linear at this budget is): token entropy 12.0 % (10.0 %)",
     ]
     assert diversity_table(budget_record()) is None
-    lines = shown(diversity_table(flagged)).splitlines()
+    table = diversity_table(flagged)
+    assert table is not None  # the words of the page
+    assert [str(column.header) for column in table.columns][1:3] == ["token entropy", "distinct trigrams"]
+    lines = shown(table).splitlines()
     assert "diversity, 128 examples: a loss of 5 % is flagged" in lines[0]
     assert [line.split("  ")[1].strip() for line in lines[-5:-1]] == [
         "tuned",
