@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mdm_tune.core.errors import InputError
+from mdm_tune.core.numerals import significant
 from mdm_tune.pages.charts import Landscape, Place, Trial
 from mdm_tune.pages.run_looks import TUNED, Looks
 from mdm_tune.pages.run_views import About, BudgetView, CurveView, Point, Progress
@@ -150,7 +151,7 @@ def map_of_profile(
         label="NELBO",
         unit="nats per sequence",
         better="lower",
-        winner=Place(a, b, f"least NELBO ({a:.2g}, {b:.2g})"),
+        winner=Place(a, b, f"least NELBO {_pair(a, b)}"),
         winner_name="least NELBO",
         named=[*_in_family(looks), *([] if winner is None else [winner])],
     )
@@ -165,7 +166,7 @@ def _of_blocks(points: Sequence[Point], size: int | None) -> list[Point]:
 def _winner(budget: BudgetView, looks: Looks) -> Place | None:
     """The winner; None if it is not of the family."""
     if budget.of_the_family and budget.a and budget.b and min(budget.a, budget.b) > 0:
-        return Place(budget.a, budget.b, f"winner ({budget.a:.2g}, {budget.b:.2g})", TUNED)
+        return Place(budget.a, budget.b, f"winner {_pair(budget.a, budget.b)}", TUNED)
     if budget.kind in EXACTLY_NAMED:
         return Place(*EXACTLY_NAMED[budget.kind], f"winner: {budget.kind}", looks.of(budget.kind))
     return None
@@ -178,8 +179,12 @@ def _best(tried: Sequence[Point], sign: int) -> Place | None:
     if best is None:
         return None
     name = next((name for name, at in EXACTLY_NAMED.items() if at == (best.a, best.b)), None)
-    at = f"({best.a:.2g}, {best.b:.2g})" if name is None else f"{name} ({best.a:.2g}, {best.b:.2g})"
-    return Place(best.a, best.b, f"best trial {at}", TUNED)
+    words = ["best trial", *([] if name is None else [name]), _pair(best.a, best.b)]
+    return Place(best.a, best.b, " ".join(words), TUNED)
+
+
+def _pair(a: float, b: float) -> str:
+    return f"({significant(a, 2)}, {significant(b, 2)})"
 
 
 def _tried(point: Point) -> Tried:

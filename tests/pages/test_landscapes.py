@@ -96,6 +96,12 @@ def test_a_best_trial_that_is_hand_made_has_its_name() -> None:
     assert found is not None and found.winner is not None and found.winner.name == "best trial linear (0.5, 0.5)"
 
 
+def test_a_winner_has_its_place_in_its_name_without_exponents() -> None:
+    view = made(schedule={"type": "beta", "a": 120.4, "b": 0.456})
+    found = map_of_trials(view.budgets[0], view.about, Looks(view), 9)
+    assert found is not None and found.winner is not None and found.winner.name == "winner (120, 0.46)"
+
+
 def test_a_winner_at_the_edge_of_the_map_is_seen() -> None:
     view = made(0.002)
     edge, inner = ((9.9, 1.0), (0.101, 1.0), (1.0, 10.0)), ((0.5, 1.0), (9.0, 9.0))
