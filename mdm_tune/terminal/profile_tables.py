@@ -94,9 +94,9 @@ def left_behind(budget: PricedBudget) -> str:
     if ends is not None and ends[0] is not None:
         steps += f" [{ends[0]}, {'more than were tried' if ends[1] is None else ends[1]}]"
     verdict = f"linear needs {steps} to be as good" if budget.gain_expected else "no gain over linear here"
-    where = f"above the optimum over all{share}"
+    where = f"above the optimum over all schedules{share}"
     if budget.gap.value < 0:
-        where = "below the optimum over all" + (", within the noise" if budget.within_noise else "")
+        where = "below the optimum over all schedules" + (", within the noise" if budget.within_noise else "")
     if budget.gap.exact:
         return f"{quantity(budget.steps, 'step')}: {verdict}; the best Beta is {budget.distance.value:.3g} nats {where}"
     replaced = " and takes its place" if budget.optimum_is_beta else ""

@@ -125,13 +125,14 @@ def test_what_is_left_behind_is_said_in_one_sentence() -> None:
     budget = priced_budget()
     assert left_behind(budget) == (
         "2 steps: linear needs 3 steps [2, more than were tried] to be as good; on examples that chose neither the "
-        "best Beta is 0.12 [-0.12, 0.50] nats above the optimum over all (25.0 % of its loss above one token per step)"
+        "best Beta is 0.12 [-0.12, 0.50] nats above the optimum over all schedules (25.0 % of its loss above one "
+        "token per step)"
     )
     assert left_behind(priced_budget(linear_range=(2, 5))).startswith("2 steps: linear needs 3 steps [2, 5] to be")
     exact = {"gap": Estimate(0.0, None), "excess_ratio": None}
     assert left_behind(priced_budget(**exact, linear_steps=None, linear_range=None)) == (
         "2 steps: linear needs more steps than were tried to be as good; the best Beta is 0 nats above the optimum "
-        "over all"
+        "over all schedules"
     )
     unsure = replace(budget.beta, minus_linear=Estimate(-0.5, (-2.0, 1.0), 128))
     assert "2 steps: no gain over linear here; on" in left_behind(
@@ -139,12 +140,12 @@ def test_what_is_left_behind_is_said_in_one_sentence() -> None:
     )
     noise = Estimate(-0.12, (-0.5, 0.12), 128)
     assert left_behind(priced_budget(gap=noise, excess_ratio=0.913)).endswith(
-        "the best Beta is 0.12 [-0.12, 0.50] nats below the optimum over all, within the noise"
+        "the best Beta is 0.12 [-0.12, 0.50] nats below the optimum over all schedules, within the noise"
     )
     clear = Estimate(-0.12, (-0.5, -0.02), 128)
-    assert left_behind(priced_budget(gap=clear)).endswith("0.12 [0.02, 0.50] nats below the optimum over all")
+    assert left_behind(priced_budget(gap=clear)).endswith("0.12 [0.02, 0.50] nats below the optimum over all schedules")
     assert left_behind(priced_budget(gap=Estimate(-0.12, None, 9))).endswith(
-        "0.12 (too few examples) nats below the optimum over all, within the noise"
+        "0.12 (too few examples) nats below the optimum over all schedules, within the noise"
     )
     same = priced_budget(schedules={**budget.schedules, "optimum": priced(98.25, Counts((2, 6)))})
     assert left_behind(same).endswith("and takes its place")
