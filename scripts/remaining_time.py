@@ -62,19 +62,19 @@ batch has gone through all of its steps. Until the next one, the time that is sh
   at the calls of the budget. While tries on the 16 examples go on, at least 3 of them are expected, and 2 on the 64.
   The rows of a value are left unfinished once they make 1.5 times the calls of the budget.
 - *Proposals.* A proposal takes twice the time after 40 trials.
-- *The end.* The page of a search takes 0.2 seconds, 0.2 more for each budget and 0.003 more for each trial.
+- *The end.* The page of a search takes 0.2 seconds, 0.15 more for each kind of policy at a budget, and 0.003 more for
+  each trial.
 
 Other work without denoiser rows, such as the simulation after the pilot, is not estimated.
 
 `python scripts/remaining_time.py --page docs/remaining-time.md` writes this page; with `--kept FOLDER` it keeps what
-happens in each run, and makes the estimates of a kept run anew without running it. Each run is one command at a time,
-and was run once, at commit {commit}. Seconds are CPU time, since the machine did other work too: its load was {load} on
-{cores}. Rows then take unequal times, which makes the rest harder to foresee. A command itself shows seconds of the
-clock, and does not foresee that the load of the machine changes. The error is (estimate - rest) / rest.
-The table has it at a quarter, a half and three quarters of the command's CPU time, from the call of the command to its
-end, and the least and the largest error from a quarter to nine tenths of the way. *Within 30 %* is the share of all
-lines from a quarter of the way on, while more than one second is left. *At most* is the share of these lines that say
-so. *Rows* are denoiser rows.
+happens in each run, and makes the estimates of a kept run anew without running it. Each run was run once, at commit
+{commit}. Seconds are CPU time of one thread, since the machine did other work too: its load was {load} on {cores}. Rows
+then take unequal times, which makes the rest harder to foresee. A command itself shows seconds of the clock, and does
+not foresee that the load of the machine changes. The error is (estimate - rest) / rest. The table has it at a quarter,
+a half and three quarters of the command's CPU time, from the call of the command to its end, and the least and the
+largest error from a quarter to nine tenths of the way. *Within 30 %* is the share of all lines from a quarter of the
+way on, while more than one second is left. *At most* is the share of these lines that say so. *Rows* are denoiser rows.
 
 {table}
 

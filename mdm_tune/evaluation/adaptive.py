@@ -44,9 +44,9 @@ Sweep = Generator[tuple[Rows, float], Calls, Match]
 PILOT = 64  # tune examples on which the value of a plan is found
 CLOSE = 0.01  # the largest relative distance from linear's calls, unless calls jump
 STAGES = (Stage(examples=16, tries=12, tolerance=0.05), Stage(examples=PILOT, tries=5, tolerance=CLOSE, enough=CLOSE))
-# Tries of the stages on average, and those that are left at least, on average, while a stage goes on. For 45 plans on
-# the task model (5 kinds, 4 to 12 steps, 3 seeds) they were 5.8 (5.0 to 6.7) and 3.4 (2.9 to 4.0), for 20 plans on the
-# text model (6 steps, 4 seeds) 6.5 (5.4 to 7.6) and 2.1 (1.5 to 2.7). The ranges are 95 % intervals over the plans.
+# Tries of the stages on average, and those that are left at least, on average, while a stage goes on. For 60 plans on
+# the task model (5 kinds, 4 to 12 steps, 4 seeds) they were 5.9 (5.2 to 6.6) and 3.3 (2.8 to 3.8), for 25 plans on the
+# text model (6 steps, 5 seeds) 6.4 (5.5 to 7.4) and 2.2 (1.6 to 2.8): 95 % intervals over the plans, at 1ca26dd.
 USUAL = (6, 3)
 LEFT = (3, 2)
 

@@ -234,10 +234,13 @@ def test_the_first_trial_of_a_kind_of_adaptive_plan_says_nothing_of_the_others(t
     assert plan.left()["trials"] == pytest.approx((2 + 2 * first + 2 * later) * more)
 
 
-def test_the_page_takes_longer_for_more_budgets_and_trials(tmp_path: Path, clock: Callable[[float], None]) -> None:
-    """0.2 seconds, 0.2 more for each of two budgets, and 0.003 for each of their eight trials."""
-    plan = SearchPlan(build(text_config(tmp_path)))
-    assert plan.ending == pytest.approx(0.2 + 2 * 0.2 + 16 * 0.003)
+def test_the_page_takes_longer_for_more_kinds_budgets_and_trials(
+    tmp_path: Path, clock: Callable[[float], None]
+) -> None:
+    """0.2 seconds, 0.15 more for each of two kinds at two budgets, and 0.003 for each of their eight trials."""
+    sections = TEXT | {"search": TEXT["search"] | {"policies": ["counts", "threshold"]}}
+    plan = SearchPlan(build(load(tmp_path, sections, output=str(tmp_path / "run"))))
+    assert plan.ending == pytest.approx(0.2 + 4 * 0.15 + 16 * 0.003)
 
     class Late(Stages):
         ending = plan.ending
