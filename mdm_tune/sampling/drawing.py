@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.types import Order
-from mdm_tune.sampling.large_vocabulary import Nucleus, Scratch, Softmax, first_best, reached
+from mdm_tune.sampling.large_vocabulary import COLDEST, Nucleus, Scratch, Softmax, first_best, reached
 
 __all__ = [
     "ORDERS",
@@ -146,7 +146,9 @@ def draw(
     """Draw a token from each prediction, and rank its position.
 
     A prediction is the softmax of its logits, computed in float64 without cutting its tail. A single uniform per token
-    costs the same for every vocabulary and, unlike float32 Gumbel noise, loses no rare token (arXiv:2409.02908).
+    costs the same for every vocabulary and, unlike float32 Gumbel noise, loses no rare token (arXiv:2409.02908). For a
+    large vocabulary the exponentials of single tokens are float32, and their sums float64, where this is all that is
+    asked: without a target, top-p, tempered scores or entropies.
 
     Args:
         drawing: how tokens are drawn and positions ranked.
@@ -166,16 +168,22 @@ def draw(
     scratch = Scratch() if scratch is None else scratch
     ranks = order != "random" and not drawing.tempered_scores
     draws = uniform is not None and temperature > 0
+    single = (
+        logits.dtype != torch.float64
+        and target is None
+        and order != "entropy"
+        and not (nucleus or drawing.tempered_scores or 0 < temperature < COLDEST)
+    )
     prediction, log_prob, score = None, None, None
     if target is not None or ranks or (draws and temperature == 1):
-        prediction = Softmax(logits, best, 1.0, scratch)
+        prediction = Softmax(logits, best, 1.0, scratch, single=single)
         log_prob = None if target is None else prediction.log_prob(target)
         if ranks and order == "entropy":  # before its weights are overwritten
             score = prediction.score(order, best)
     tokens = first_best(logits, best) if temperature == 0 or target is None else target
     if draws or drawing.tempered_scores:
         tempered = prediction if temperature == 1 and prediction is not None else None
-        tempered = tempered or Softmax(logits, best, temperature or 1.0, scratch)
+        tempered = tempered or Softmax(logits, best, temperature or 1.0, scratch, single=single)
         law = Nucleus(tempered, drawing.top_p) if nucleus else tempered
         tokens = law.draw(uniform) if draws and uniform is not None else tokens
         score = law.score(order, tokens) if drawing.tempered_scores else score

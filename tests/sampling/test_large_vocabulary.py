@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from mdm_tune.sampling import drawing as drawing_module
 from mdm_tune.sampling.drawing import ORDERS, Drawing, Drawn, Scratch, _draw_plainly, draw
-from mdm_tune.sampling.large_vocabulary import BLOCK, NEAR, Softmax, first_best
+from mdm_tune.sampling.large_vocabulary import BLOCK, COLDEST, NEAR, Softmax, first_best
 
 SCRATCH = Scratch()
 TEMPERATURES = (0.0, 0.1, 0.7, 1.0, 2.0)
@@ -60,6 +62,62 @@ def test_weights_and_entropies_are_exact_at_every_size_of_logits(best: float) ->
     assert float((error / np.maximum(1, np.abs(best - below.numpy()))).max()) < 2.0**-51
     p = exact / exact.sum()
     assert float(law.score("entropy", torch.tensor([0]))) == pytest.approx(float((p * np.log(p)).sum()), abs=2e-14)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_float32_weights_change_no_score_by_more_than_a_millionth_of_it(dtype: torch.dtype) -> None:
+    """For flat and for sharp predictions, also where a token is nearly certain; and tokens drawn within that of u."""
+    generator = torch.Generator().manual_seed(3)
+    uniform = torch.rand(16, generator=generator, dtype=torch.float64)
+    for scale, above, temperature in product((0.01, 1.0, 10.0, 1000.0), (0.0, 15.0, 25.0), (COLDEST, 0.7, 1.0, 50.0)):
+        logits = torch.randn(16, 3000, generator=generator) * scale
+        logits[:, 100] = logits.amax(1) + above
+        logits = logits.to(dtype)
+        law = Softmax(logits, logits.amax(1), temperature, SCRATCH, single=True)
+        log_p = ((logits.double() - logits.double().amax(1, keepdim=True)) / temperature).log_softmax(1)
+        for tokens in (logits.argmax(1), torch.arange(16) * 150):
+            exact = log_p.gather(1, tokens[:, None]).squeeze(1)
+            error = (law.score("confidence", tokens) - exact).abs()
+            assert bool((error <= 1e-6 * exact.abs() + 1e-12).all())
+        drawn = law.draw(uniform)[:, None]
+        upper = log_p.exp().cumsum(1).gather(1, drawn).squeeze(1)
+        lower = upper - log_p.exp().gather(1, drawn).squeeze(1)
+        assert bool(((lower - 1e-6 < uniform) & (uniform < upper + 1e-6)).all())
+
+
+def test_float32_weights_are_used_where_only_tokens_and_their_probabilities_are_asked(monkeypatch: Any) -> None:
+    kinds = []
+
+    class Watched(Softmax):
+        def __init__(self, *arguments: Any, single: bool) -> None:
+            kinds.append(single)
+            super().__init__(*arguments, single=single)
+
+    monkeypatch.setattr(drawing_module, "Softmax", Watched)
+    logits, uniform, target = torch.randn(2, 2048), torch.rand(2).double(), torch.zeros(2, dtype=torch.int64)
+
+    def kind(drawing: Drawing, logits: Tensor = logits, target: Tensor | None = None) -> set[bool]:
+        kinds.clear()
+        draw(drawing, logits, logits.amax(1), None if drawing.temperature == 0 else uniform, target=target)
+        return set(kinds)
+
+    for order, temperature in product(("confidence", "top-probability", "margin"), (0.0, 0.5, 1.0)):
+        assert kind(Drawing(order, temperature)) == {True}  # type: ignore[arg-type]
+    assert kind(Drawing("random")) == kind(Drawing("confidence"), logits.bfloat16()) == {True}
+    assert kind(Drawing("confidence"), logits.double()) == kind(Drawing("confidence", 0.0), target=target) == {False}
+    assert kind(Drawing("entropy")) == kind(Drawing("confidence", top_p=0.9)) == {False}
+    assert kind(Drawing("confidence", tempered_scores=True)) == kind(Drawing("confidence", 1e-4)) == {False}
+
+
+def test_equal_predictions_have_equal_scores_wherever_they_lie() -> None:
+    """Rows of a piece and of pieces of other sizes; a vocabulary whose rows begin at odd places of the memory."""
+    row = torch.randn(2051, generator=torch.Generator().manual_seed(5)) * 3
+    scores = [
+        score
+        for n in (1, 2, 3, 7, 16)
+        for score in draw(Drawing("confidence", 0.0), row.repeat(n, 1), row.max().repeat(n), None).scores.tolist()  # type: ignore[union-attr]
+    ]
+    assert len(set(scores)) == 1
 
 
 def test_ties_go_to_the_lower_token() -> None:
