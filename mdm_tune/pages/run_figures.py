@@ -33,7 +33,7 @@ from mdm_tune.pages.charts import (
 from mdm_tune.pages.frontier import frontier_figure
 from mdm_tune.pages.landscapes import map_of_profile, map_of_progress, map_of_trials
 from mdm_tune.pages.names import and_listed, role_of, short_name, short_names
-from mdm_tune.pages.run_looks import TUNED, Looks
+from mdm_tune.pages.run_looks import Looks
 from mdm_tune.pages.run_steps import step_figures
 from mdm_tune.pages.run_views import BudgetView, CurveView, Rivalry, Row, RunView
 from mdm_tune.pages.run_views import Verdict as Shown
@@ -92,14 +92,14 @@ def _gains(view: RunView) -> Entries:
         return
     intervals = "computed exactly" if view.about.exact else "with 95 % intervals for all budgets together"
     said = "; ".join(f"{row.group} {row.label}: {row.tip}".strip() for row in rows)
-    what = "policy" if any(budget.adaptive for budget in view.budgets) else "schedule"
+    what = f"{view.word} {'policy' if any(budget.adaptive for budget in view.budgets) else 'schedule'}"
     yield (
         "gains",
         dots(
             rows,
             x=Axis(f"gain in {view.about.metric}", better="higher"),
-            title=f"Gain of the tuned {what} at the same number of steps",
-            description=f"The gain of the tuned {what} over others at each budget, {intervals}. {said}.",
+            title=f"Gain of the {what} at the same number of steps",
+            description=f"The gain of the {what} over others at each budget, {intervals}. {said}.",
         ),
     )
 
@@ -191,8 +191,8 @@ def _groups(budgets: Sequence[BudgetView]) -> dict[str, list[Row]]:
     for budget in budgets:
         for name, row in budget.baselines.items():
             groups.setdefault(name, []).append(row)
-    for name in _returned(budgets):
-        del groups["tuned" if name == "linear" else name]
+    if _returned(budgets):
+        del groups["tuned"]
     return groups
 
 
@@ -203,9 +203,10 @@ def _returned(budgets: Sequence[BudgetView]) -> list[str]:
 
 
 def _names(budgets: Sequence[BudgetView], groups: Mapping[str, Sequence[Row]]) -> dict[str, str]:
-    """What the tuned schedules are called, where they are one hand-made schedule."""
-    returned = _returned(budgets)
-    return {"tuned": f"tuned: {short_name(returned[0])}"} if returned and "tuned" in groups else {}
+    """What the winners are called: chosen where a hand-made schedule is among them."""
+    returned = [name for name in _returned(budgets) if name != "linear"]
+    word = "chosen" if any(budget.hand_made for budget in budgets) else "tuned"
+    return {returned[0]: budgets[0].title} if returned else {"tuned": word}
 
 
 def _kinds(budgets: Sequence[BudgetView]) -> dict[str, list[Row]]:
@@ -298,7 +299,8 @@ def _alphas(view: RunView, looks: Looks) -> Entries:
     for name, budgets in tuned.items():
         schedule, at = schedule_of(budgets[0]), [str(budget.steps) for budget in budgets]
         assert schedule is not None
-        look = replace(TUNED, dash=DASHES[len(series) % len(DASHES)])
+        look = looks.of(budgets[0].label, budgets[0].steps)
+        look = look if budgets[0].hand_made else replace(look, dash=DASHES[len(series) % len(DASHES)])
         add(f"{name}, {and_listed(at)} step{'' if at == ['1'] else 's'}", schedule, look)
     if not series:
         return

@@ -21,11 +21,14 @@ class Looks:
 
     Args:
         view: the run. Its tuned schedules share a look; each other schedule and adaptive plan has its own. Where a
-            search compares kinds of policies, the look of an adaptive winner is that of its kind.
+            search compares kinds of policies, the look of an adaptive winner is that of its kind. A hand-made schedule
+            that was chosen keeps its own.
     """
 
     def __init__(self, view: RunView) -> None:
-        budgets = [budget for budget in view.budgets if not (budget.policies and kind_of(budget.label))]
+        budgets = [
+            budget for budget in view.budgets if not (budget.hand_made or (budget.policies and kind_of(budget.label)))
+        ]
         self.tuned = {(budget.steps, budget.label) for budget in budgets}
         labels = ["tuned", "linear", *PLACES]  # a map names some of them before there are results
         labels += [label for budget in view.budgets for label in budget.baselines]

@@ -22,7 +22,7 @@ from mdm_tune.pages.run_pastes import pastes_of
 from mdm_tune.pages.run_sections import origins, sections_of, tuned_rows
 from mdm_tune.pages.run_tables import diversity_table, own_calls, values_of_data
 from mdm_tune.pages.run_views import BudgetView, Drawn, PairView, RunView, State
-from mdm_tune.pages.sentences import best_budget, findings, headline, lead
+from mdm_tune.pages.sentences import best_budget, caveat, findings, headline, lead
 from mdm_tune.pages.template import MOST_BYTES, rendered
 from mdm_tune.schedules.curves import Schedule, parse_schedule
 from mdm_tune.schedules.energy import LEAST_ENERGY, path_energy
@@ -94,6 +94,7 @@ def page_of(view: RunView, detail: Detail) -> str:
         "run.html",
         view=view,
         headline=headline(view),
+        caveat=caveat(view),
         lead=lead(view),
         findings=findings(view),
         cards=_cards(view.budgets),
@@ -170,7 +171,8 @@ def _energies(view: RunView) -> dict[str, Any]:
     for label in labels:
         with suppress(InputError):
             schedule = parse_schedule(label)
-            tuned = f", tuned for {listed(names[label])}" if label in names else ""
+            at = names.get(label)
+            tuned = f", {view.word} for {listed(at)}" if at else ""
             energies = [_energy(schedule, parse_schedule(weight)) for weight in WEIGHTS]
             rows.append((label, f"{short_name(label)}{tuned}", energies))
     return {"weights": WEIGHTS, "rows": rows}

@@ -80,8 +80,8 @@ def _exports(view: RunView, best: BudgetView) -> Paste:
 
 
 def _kept(view: RunView) -> str:
-    """What the schedule file holds: the tuned schedules, or the shared one."""
-    return "tuned" if view.shared is None else "shared"
+    """What the schedule file holds: the tuned or chosen schedules, or the shared one."""
+    return view.word if view.shared is None else "shared"
 
 
 def _held(budget: BudgetView) -> str:
@@ -126,7 +126,8 @@ def _of_budget(view: RunView, budget: BudgetView) -> Iterator[Paste]:
     if equal is not None and equal.policy is not None:
         title = f"{at}: {short_name(equal.policy)}, better than linear at no more calls"
         yield Paste(f"equal-{budget.steps}", title, _following(view, equal.policy, budget.steps))
-    which = f"{budget.name}, {'tuned' if budget.rejected is None else 'returned'}: {budget.verdict.value}"
+    origin = "hand-made" if budget.hand_made else "tuned" if budget.rejected is None else "returned"
+    which = f"{budget.name}, {origin}: {budget.verdict.value}"
     which += f", with a worse value than {short_name(rival.label)}" if ahead and rival is not None else ""
     own = "" if view.shared is None else "own best, "
     title, place = f"{at}{blocks}: {own}{which}", f"counts-{budget.steps}"

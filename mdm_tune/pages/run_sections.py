@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from mdm_tune.core.messages import listed, quantity
+from mdm_tune.pages.diversity_sentences import diversity_texts
 from mdm_tune.pages.landscapes import wins_at_edge
 from mdm_tune.pages.names import FIGURES, and_listed, cut_text, figure_name, large, role_of, short_name, short_names
 from mdm_tune.pages.run_looks import Looks
 from mdm_tune.pages.run_views import RunView, State
-from mdm_tune.pages.sentences import diversity_texts
 from mdm_tune.schedules.equal_cost import MORE_CALLS
 from mdm_tune.schedules.labels import Label
 
@@ -149,11 +149,14 @@ def _about_pasting(view: RunView) -> Iterator[str]:
         yield "Counts say how many tokens each step reveals. Paste them into the loop of your sampler."
     if any(budget.policy for budget in view.budgets):
         how = "mdm_tune.generate follows it" if view.about.of_transformers else "mdm-tune sample follows it"
-        yield f"A policy decides at each step how many tokens to reveal; {how}."
+        yield (
+            f"A policy decides at each step how many tokens to reveal; {how}. The number of steps beside it is its "
+            "budget: the mean number of calls for which its value was set. It is no limit for one sequence."
+        )
     tokens = f"sequences of {view.about.length} tokens" if view.about.length else "sequences of this length"
-    sampler = f", sampled with {view.about.sampler}" if view.about.sampler else ""
+    sampler = f", sampled with {view.sampler}" if view.sampler else ""
     other = "" if all(budget.policy for budget in view.budgets) else " For other lengths use load_schedule."
-    yield f"What is tuned holds for this model and {tokens}{sampler}.{other}"
+    yield f"All of this holds for this model and {tokens}{sampler}.{other}"
     own = {budget.steps: budget.stand_ins for budget in view.budgets if budget.stand_ins}
     which = "winner" if view.shared is None else "shared schedule"
     for steps, text in (own if view.shared is None else view.shared.stand_ins).items():
@@ -223,11 +226,11 @@ def _about_maps(view: RunView, looks: Looks) -> Iterator[str]:
         yield "A winner lies at the edge of its map: schedules beyond the box of the search may be better."
 
 
-def tuned_rows(view: RunView) -> set[tuple[str, int]]:
-    """The rows of the evaluation that are the tuned schedule of their budget, by label and steps."""
+def tuned_rows(view: RunView) -> dict[tuple[str, int], str]:
+    """The rows of the evaluation that the search returned at their budget, by label and steps: tuned or chosen."""
     tuned = {budget.steps: budget for budget in view.budgets}
     return {
-        (row.label, row.steps)
+        (row.label, row.steps): "chosen" if budget.hand_made else "tuned"
         for row in view.rows
         if (budget := tuned.get(row.steps)) is not None
         and (role_of(row.label) == "tuned" or (row.counts is not None and row.counts == budget.counts))

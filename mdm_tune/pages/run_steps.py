@@ -10,7 +10,7 @@ from mdm_tune.core.messages import quantity
 from mdm_tune.core.numerals import significant
 from mdm_tune.pages.charts import Counts, Figure, steps
 from mdm_tune.pages.names import large, short_name
-from mdm_tune.pages.run_looks import TUNED, Looks
+from mdm_tune.pages.run_looks import Looks
 from mdm_tune.pages.run_views import BudgetView, RunView
 from mdm_tune.schedules.counts import CountRule, to_counts
 from mdm_tune.schedules.curves import parse_schedule
@@ -57,7 +57,7 @@ def step_figures(view: RunView, looks: Looks) -> Iterator[tuple[str, Figure]]:
         at, linear = quantity(budget.steps, "step"), budget.baselines.get("linear")
         known = {"linear": ("linear", None if linear is None else linear.calls)}
         kinds = {each.policy: (short_name(each.policy), each.calls) for each in budget.policies if each.policy}
-        tuned = {budget.label: (f"tuned: {budget.name}", budget.calls)}
+        tuned = {budget.label: (budget.title, budget.calls)}
         if budget.counts:
             rows, title = _counts(view, budget, looks), f"Tokens revealed by each step, {at}"
             yield f"counts-{budget.steps}", steps(rows, title=title, description=f"The counts at {at}. {_said(rows)}.")
@@ -81,8 +81,9 @@ def _said(rows: list[Counts]) -> str:
 
 def _counts(view: RunView, budget: BudgetView, looks: Looks) -> list[Counts]:
     """The counts of the tuned schedule, of the best hand-made one and of linear."""
-    name, blocks = f"tuned: {budget.name}", _blocks(view, budget, Label("", budget.block_length)) or ()
-    rows = [Counts(name, budget.counts or (), note=_calls(budget.calls), blocks=blocks, look=TUNED)]
+    blocks = _blocks(view, budget, Label("", budget.block_length)) or ()
+    look = looks.of(budget.label, budget.steps)
+    rows = [Counts(budget.title, budget.counts or (), note=_calls(budget.calls), blocks=blocks, look=look)]
     others = [] if budget.rival is None else [(budget.rival.label, budget.rival)]
     for label, row in (*others, ("linear", budget.baselines.get("linear"))):
         counts = named_counts(view, budget, label)

@@ -78,8 +78,7 @@ def _of_budget(budget: BudgetView) -> list[DiversityRow]:
     ]
     if winner is None:
         return rows
-    name = f"{'tuned' if budget.rejected is None else 'returned'}: {budget.name}"
-    own = DiversityRow(name=name, label=budget.label, steps=budget.steps, figures=winner, tuned=True)
+    own = DiversityRow(name=budget.title, label=budget.label, steps=budget.steps, figures=winner, tuned=True)
     return [own, *rows]
 
 

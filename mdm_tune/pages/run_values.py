@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from mdm_tune.core.interval_text import interval_text
 from mdm_tune.core.statistics import Estimate
 
-__all__ = ["GainView", "LossView", "Point", "PolicyView", "RevealsView", "Row", "WinsView"]
+__all__ = ["CurveView", "GainView", "LossView", "Point", "PolicyView", "RevealsView", "Row", "WinsView"]
 
 
 @dataclass(frozen=True)
@@ -144,6 +144,11 @@ class RevealsView:
     high: tuple[int, ...]
     examples: tuple[int, ...]
 
+    def most_calls(self, share: float) -> int:
+        """The calls that at least this share of the examples do not exceed."""
+        over = (1 - share) * max(self.examples, default=0)
+        return next((calls for calls, made in enumerate(self.examples) if made <= over), len(self.examples))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
@@ -178,3 +183,31 @@ class Row:
     def name(self) -> str:
         """What it is at all budgets."""
         return self.policy or self.label
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurveView:
+    """The information profile at one block length.
+
+    Attributes:
+        length: tokens of the curve.
+        block_length: tokens of a block.
+        vocabulary: symbols; None if unknown.
+        exact: whether it has no sampling error.
+        examples: that were measured.
+        revealed: numbers of visible tokens.
+        mean: nats per token.
+        low, high: ends of the intervals; None if there are none.
+        pricing: the curve on which schedules are chosen, (length,); empty if unknown.
+    """
+
+    length: int
+    block_length: int
+    vocabulary: int | None
+    exact: bool
+    examples: int | None
+    revealed: tuple[int, ...]
+    mean: tuple[float, ...]
+    low: tuple[float, ...] | None
+    high: tuple[float, ...] | None
+    pricing: tuple[float, ...]

@@ -11,7 +11,7 @@ from typing import Any
 from mdm_tune.core.statistics import Estimate
 from mdm_tune.pages.frontier import FrontierView
 from mdm_tune.pages.names import short_name
-from mdm_tune.pages.run_values import GainView, LossView, Point, PolicyView, RevealsView, Row, WinsView
+from mdm_tune.pages.run_values import CurveView, GainView, LossView, Point, PolicyView, RevealsView, Row, WinsView
 from mdm_tune.schedules.equal_cost import CallRatio
 from mdm_tune.schedules.labels import Label
 
@@ -238,6 +238,24 @@ class BudgetView:
         """Whether the tuned schedule is the best hand-made one."""
         return self.rival is not None and not self.policy and Label.read(self.rival.label).name == self.kind
 
+    @property
+    def hand_made(self) -> bool:
+        """Whether the search chose a hand-made schedule, since it found none that is better."""
+        named = {Label.read(name).name for name in self.baselines}
+        return self.rejected is None and not self.adaptive and not self.of_the_family and self.kind in named
+
+    @property
+    def title(self) -> str:
+        """The schedule with what it is: tuned, hand-made, or returned instead of a worse one."""
+        if self.hand_made:
+            return f"chosen: {self.name} (hand-made)"
+        return f"{'tuned' if self.rejected is None else 'returned'}: {self.name}"
+
+    @property
+    def subject(self) -> str:
+        """The schedule as the subject of a sentence."""
+        return f"hand-made {self.name}" if self.hand_made else f"the tuned {'policy' if self.adaptive else 'schedule'}"
+
     def is_itself(self, row: Row) -> bool:
         """Whether a row of a hand-made schedule is that of the winner, so that it need not be shown twice."""
         same = (row.estimate.value, row.estimate.ci) == (self.estimate.value, self.estimate.ci)
@@ -285,34 +303,6 @@ class BudgetView:
         if self.policy:
             return self.policy
         return f"beta:{self.a!r},{self.b!r}" if self.of_the_family else self.kind
-
-
-@dataclass(frozen=True, kw_only=True)
-class CurveView:
-    """The information profile at one block length.
-
-    Attributes:
-        length: tokens of the curve.
-        block_length: tokens of a block.
-        vocabulary: symbols; None if unknown.
-        exact: whether it has no sampling error.
-        examples: that were measured.
-        revealed: numbers of visible tokens.
-        mean: nats per token.
-        low, high: ends of the intervals; None if there are none.
-        pricing: the curve on which schedules are chosen, (length,); empty if unknown.
-    """
-
-    length: int
-    block_length: int
-    vocabulary: int | None
-    exact: bool
-    examples: int | None
-    revealed: tuple[int, ...]
-    mean: tuple[float, ...]
-    low: tuple[float, ...] | None
-    high: tuple[float, ...] | None
-    pricing: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -483,3 +473,14 @@ class RunView:
     progress: Progress | None = None
     shared: SharedView | None = None
     cheapest: str = ""
+
+    @property
+    def sampler(self) -> str:
+        """The sampler in words, without the setting that only schedules follow where a winner is another policy."""
+        adaptive = any(budget.adaptive for budget in self.budgets)
+        return self.about.sampler.replace(", reveal fixed", "") if adaptive else self.about.sampler
+
+    @property
+    def word(self) -> str:
+        """What its schedules are called together: tuned, or chosen where a hand-made one is among them."""
+        return "chosen" if any(budget.hand_made for budget in self.budgets) else "tuned"

@@ -9,13 +9,14 @@ from typing import Literal
 from mdm_tune.core.messages import listed, quantity
 from mdm_tune.core.numerals import significant
 from mdm_tune.core.statistics import Estimate
+from mdm_tune.pages.diversity_sentences import diversity_texts
 from mdm_tune.pages.names import and_listed, figure_name, large, role_of, short_name, time_text
-from mdm_tune.pages.run_views import BudgetView, GainView, LossView, PolicyView, Rivalry, Row, RunView, State, Verdict
+from mdm_tune.pages.run_views import BudgetView, GainView, PolicyView, Rivalry, Row, RunView, State, Verdict
 from mdm_tune.schedules.adaptive_names import parse_adaptive
 from mdm_tune.schedules.equal_cost import MORE_CALLS
 from mdm_tune.schedules.labels import Label
 
-__all__ = ["Finding", "best_budget", "diversity_texts", "findings", "headline", "lead", "value_text", "verdict_text"]
+__all__ = ["Finding", "best_budget", "caveat", "findings", "headline", "lead", "value_text", "verdict_text"]
 
 Kind = Literal["good", "bad", "note"]
 TURNED = {Rivalry.WORSE: "better", Rivalry.OPEN: "not shown worse", Rivalry.BETTER: "worse"}  # said of the rival
@@ -71,11 +72,13 @@ def _of_search(view: RunView, budgets: Sequence[BudgetView]) -> str:
     won = [budget for budget in budgets if budget.verdict is Verdict.BETTER]
     gain, linear = best.gain.text, best.baselines.get("linear")
     at = f"at {quantity(best.steps, 'step')}"
+    found = _nothing_better(budgets)
+    rivals = _rivals(won, said=bool(found))
     if len(budgets) == 1 and won:
         instead = "" if linear is None else f" instead of {value_text(linear.estimate)}"
         value = f"{view.about.metric} {value_text(best.estimate)}{instead}"
-        what = "policy" if best.adaptive else "schedule"
-        return f"The tuned {what} is better than linear {at}: {value}, a gain of {gain}.{_rivals(won)}"
+        what = best.name if found else f"The tuned {'policy' if best.adaptive else 'schedule'}"
+        return f"{found}{what} is better than linear {at}: {value}, a gain of {gain}.{rivals}"
     if won:
         where = "at both budgets" if len(won) == len(budgets) == 2 else f"at {len(won)} of {len(budgets)} budgets"
         where = f"at all {len(won)} budgets" if len(won) == len(budgets) > 2 else where
@@ -83,8 +86,17 @@ def _of_search(view: RunView, budgets: Sequence[BudgetView]) -> str:
         if any(budget.adaptive for budget in won):
             verb = verb.replace("schedule", "policies" if len(won) > 1 else "policy").replace("policiess", "policies")
         most = f"by up to {gain} in {view.about.metric}" if len(won) > 1 else f"by {gain} in {view.about.metric} {at}"
-        return f"The tuned {verb} better than linear {where}, {most}.{_rivals(won)}"
-    return _without_a_gain(view.budgets)
+        what = f"{best.name} is" if found else f"The {view.word} {verb}"
+        return f"{found}{what} better than linear {where}, {most}.{rivals}"
+    return found.strip() if found and best.kind == "linear" else f"{found}{_without_a_gain(view.budgets)}"
+
+
+def _nothing_better(budgets: Sequence[BudgetView]) -> str:
+    """The sentence of a search that chose the same hand-made schedule at every budget; empty for other ones."""
+    names = {budget.name if budget.hand_made else "" for budget in budgets}
+    name = names.pop() if len(names) == 1 else ""
+    what = name if name == "linear" else f"the hand-made {name}"
+    return f"The search found no schedule better than {what}. " if name else ""
 
 
 def _without_a_gain(budgets: Sequence[BudgetView]) -> str:
@@ -134,16 +146,20 @@ def _best_equal(budgets: Sequence[BudgetView]) -> tuple[GainView, PolicyView, Bu
     return max(found, key=lambda each: each[0].value, default=None)
 
 
-def _rivals(won: Sequence[BudgetView]) -> str:
-    """What the paired comparison with the best hand-made schedule of each budget shows; empty if there is none."""
+def _rivals(won: Sequence[BudgetView], *, said: bool) -> str:
+    """What the paired comparison with the best hand-made schedule of each budget shows; empty if there is none.
+
+    said: whether the headline has said that a hand-made schedule was chosen.
+    """
     by_name: dict[str, dict[Rivalry, list[str]]] = {}
     for budget in won:
         if budget.against_rival is not None and budget.rival is not None:
             results = by_name.setdefault(short_name(budget.rival.label), {})
             results.setdefault(budget.against_rival, []).append(str(budget.steps))
-    itself = [budget for budget in won if budget.is_rival]
+    itself = [budget for budget in won if budget.hand_made]
     if by_name and not itself and {rivalry for results in by_name.values() for rivalry in results} == {Rivalry.BETTER}:
-        return " Also better than every hand-made schedule."
+        counts = ", all of fixed counts" if any(budget.adaptive for budget in won) else ""
+        return f" Also better than every hand-made schedule{counts}."
     text = ""
     for name, results in by_name.items():
         parts = [
@@ -152,9 +168,9 @@ def _rivals(won: Sequence[BudgetView]) -> str:
             if rivalry in results
         ]
         text += f" Hand-made {name}, which needs no search, is {' and '.join(parts)} steps."
-    for kind in dict.fromkeys(budget.kind for budget in itself):
-        at = [str(budget.steps) for budget in itself if budget.kind == kind]
-        text += f" At {and_listed(at)} step{'' if at == ['1'] else 's'} the winner is hand-made {kind} itself."
+    for kind in () if said else dict.fromkeys(budget.kind for budget in itself):
+        steps = [budget.steps for budget in itself if budget.kind == kind]
+        text += f" {_at(steps)} the search found no schedule better than the hand-made {kind}, which is chosen."
     return text
 
 
@@ -199,6 +215,17 @@ def _of_profile(view: RunView) -> str:
     )
 
 
+def caveat(view: RunView) -> str:
+    """What the headline does not say of gains of adaptive policies; empty if there is nothing."""
+    adaptive = any(budget.adaptive and budget.verdict is Verdict.BETTER for budget in view.budgets)
+    if not adaptive or any(_untuned(view, Label.read(row.label).name) for row in view.rows):
+        return ""
+    return (
+        "No adaptive policy without tuning, such as threshold:0.9, was measured, so the part of tuning in these gains "
+        "is not known."
+    )
+
+
 def lead(view: RunView) -> list[tuple[str, str]]:
     """What was tuned, on what, and how surely: names and sentences below the headline."""
     about, budgets = view.about, view.budgets
@@ -220,7 +247,7 @@ def lead(view: RunView) -> list[tuple[str, str]]:
     if about.model:
         parts.append(("Model", about.model + (f", on {about.data}" if about.data else "")))
     if about.sampler:
-        parts.append(("Sampler", about.sampler))
+        parts.append(("Sampler", view.sampler))
     best = "higher" if about.maximize else "lower"
     described = about.metric if about.label == about.metric else f"{about.metric}, the {about.label}"
     parts.append(("Measured", f"{described}; {best} is better"))
@@ -257,6 +284,7 @@ def findings(view: RunView) -> list[Finding]:
     return [
         *_savings(view),
         *_of_the_headline(view),
+        *_best_found(view),
         *_better_baselines(view),
         *_diversity(view),
         *_beyond_the_data(view),
@@ -272,15 +300,30 @@ def _savings(view: RunView) -> Iterator[Finding]:
     if saved is None:
         return
     margin = "" if view.margin is None else f" (a loss of {100 * view.margin:g} % counts as none)"
-    adaptive = any(budget.adaptive for budget in view.budgets if budget.steps == saved["steps"])
-    what = "policy" if adaptive else "schedule"
+    budgets = {budget.steps: budget for budget in view.budgets}
+    budget, at, linear_steps = budgets.get(saved["steps"]), quantity(saved["steps"], "step"), saved["linear_steps"]
+    last = linear_steps >= max(budgets, default=0)
+    subject = "the tuned schedule" if budget is None else budget.subject
+    values = _values_beside(budget, budgets.get(linear_steps))
     text = (
-        f"At {quantity(saved['steps'], 'step')} the tuned {what} is no worse than linear at {saved['linear_steps']}"
-        f"{margin}: {saved['ratio']:.1f} times fewer denoiser calls."
+        f"At {at} {subject} is no worse than linear at {linear_steps}{values}"
+        f"{margin}: {'at least ' if last else ''}{saved['ratio']:.1f} times fewer denoiser calls."
     )
+    if last:
+        text += f" Linear at more than {quantity(linear_steps, 'step')} was not measured."
     if saved.get("linear_too"):
-        text += f" Linear at the same number of steps is so too, so the saving is not the {what}'s."
+        text += f" Linear at {at} is so too, so the saving is not that of the search."
     yield Finding("note" if saved.get("linear_too") else "good", text)
+
+
+def _values_beside(budget: BudgetView | None, larger: BudgetView | None) -> str:
+    """The value of a budget and that of linear at a larger one; empty if that is not known."""
+    linear = None if larger is None else larger.baselines.get("linear")
+    return (
+        ""
+        if budget is None or linear is None
+        else f", {value_text(budget.estimate)} against {value_text(linear.estimate)}"
+    )
 
 
 def _of_the_headline(view: RunView) -> Iterator[Finding]:
@@ -303,12 +346,26 @@ def _of_the_headline(view: RunView) -> Iterator[Finding]:
     if adaptive:
         best = max(adaptive, key=lambda budget: budget.gain.value)
         fixed = next((each for each in best.policies if each.kind == "counts" and each.gain is not None), None)
-        text = "Winners that adapt to the model's confidence are compared with linear, which has fixed counts. "
         if fixed is not None and fixed.gain is not None:
-            text += _of_counts(fixed.policy or "counts", fixed.gain, best.steps)
-        if not any(_untuned(view, Label.read(row.label).name) for row in view.rows):
-            text += "No policy without tuning, such as threshold:0.9, was measured, so the part of tuning is not known."
-        yield Finding("note", text.strip())
+            yield Finding("note", _of_counts(fixed.policy or "counts", fixed.gain, best.steps))
+
+
+def _best_found(view: RunView) -> Iterator[Finding]:
+    """The best schedule that the search found where it chose a hand-made one, on the examples by which it chose."""
+    for budget in view.budgets:
+        values = dict(budget.choose)
+        chosen = values.get(budget.label)
+        found = [each for each in budget.choose if each[0] not in budget.baselines]
+        if not budget.hand_made or chosen is None or not found:
+            continue
+        label, best = max(found, key=lambda each: view.about.sign * each[1].value)
+        side = "below" if best.value < chosen.value else "above"
+        yield Finding(
+            "note",
+            f"The best schedule that the search found at {quantity(budget.steps, 'step')} is {short_name(label)}: "
+            f"{value_text(best)} on the {quantity(best.count or 0, 'example')} by which schedules are chosen, "
+            f"{abs(best.value - chosen.value):.2g} {side} {budget.name}.",
+        )
 
 
 def _untuned(view: RunView, name: str) -> bool:
@@ -323,9 +380,9 @@ def _of_counts(policy: str, gain: GainView, steps: int) -> str:
     """What fixed counts gain, by those that a search over counts alone returns."""
     at = f"At {quantity(steps, 'step')}"
     if policy == "linear":
-        return f"{at} a search over fixed counts alone returns linear too. "
+        return f"{at} a search over fixed counts alone returns linear too."
     what = "gain" if gain.value >= 0 else "have a gain below zero,"
-    return f"{at} the best fixed counts, {short_name(policy)}, {what} {gain.text}. "
+    return f"{at} the best fixed counts, {short_name(policy)}, {what} {gain.text}."
 
 
 def _better_baselines(view: RunView) -> Iterator[Finding]:
@@ -333,14 +390,14 @@ def _better_baselines(view: RunView) -> Iterator[Finding]:
     sign = view.about.sign
     for budget in view.budgets:
         rival = budget.rival
-        if rival is None or budget.against_rival is not None:
+        if rival is None or budget.is_rival or budget.against_rival is not None:
             continue
         if sign * (rival.estimate.value - budget.estimate.value) > 0:
             yield Finding(
                 "bad",
                 f"At {quantity(budget.steps, 'step')} the hand-made schedule {short_name(rival.label)} has a better "
-                f"value on unseen examples than the tuned one: {rival.estimate.text} against {budget.estimate.text}. "
-                "It needs no search.",
+                f"value on unseen examples than {budget.subject}: {rival.estimate.text} against "
+                f"{budget.estimate.text}. It needs no search.",
             )
 
 
@@ -361,80 +418,12 @@ def _diversity(view: RunView) -> Iterator[Finding]:
     yield from (Finding("note", text) for text in diversity_texts(view.budgets))
 
 
-def diversity_texts(budgets: Sequence[BudgetView]) -> Iterator[str]:
-    """What is said of losses against linear at many steps that do not forbid a gain: of the largest one."""
-    open_budgets = [budget for budget in budgets if not any(loss.flagged and loss.blocks for loss in budget.losses)]
-    flagged = [
-        (loss.share, loss, budget)
-        for budget in open_budgets
-        for loss in budget.losses
-        if loss.flagged and loss.than == "reference"
-    ]
-    if flagged:
-        _, loss, budget = max(flagged, key=lambda found: found[0])
-        others = sorted({str(each.steps) for _, _, each in flagged if each is not budget}, key=int)
-        yield _lost(loss, budget, others)
-        return
-    measured = [(each.share, budget) for budget in open_budgets if (each := _entropy_loss(budget)) is not None]
-    if not measured:
-        return
-    share, budget = max(measured, key=lambda found: found[0])
-    limit = "reaches the limit" if share < (budget.threshold or 1.0) else "exceeds both the limit and the noise"
-    rest = " At the other budgets it is no lower." if len(measured) > 1 else ""
-    at = f"linear at {quantity(budget.reference_steps or 0, 'step')}"
-    yield f"Compared with {at}, no loss of diversity {limit}. {diversity_text(budget)}{rest}"
-
-
-def _lost(loss: LossView, budget: BudgetView, others: Sequence[str]) -> str:
-    """A loss that is flagged but does not forbid a gain, because it is not one against linear at the same steps."""
-    at, name = quantity(budget.steps, "step"), figure_name(loss.figure)
-    ends = "" if loss.ends is None else " [{:.1f}, {:.1f}]".format(*(100 * end for end in loss.ends))
-    many = "many steps" if budget.reference_steps is None else quantity(budget.reference_steps, "step")
-    limit = "" if budget.threshold is None else f" The limit is {100 * budget.threshold:g} %."
-    text = f"At {at} {name} is {100 * loss.share:.1f} %{ends} below that of linear at {many}.{limit}"
-    if loss.of_linear is not None:
-        more = 100 * (loss.share - loss.of_linear)
-        if more <= 0.05:
-            text += f" Linear at {at} is as far below: the loss is due to few steps, not to the policy."
-        else:
-            side = "below" if loss.of_linear >= 0 else "above"
-            text += (
-                f" Linear at {at} is {100 * abs(loss.of_linear):.1f} % {side} it. The difference between the policy "
-            )
-            text += "and linear is not shown to exceed the limit, so it does not forbid the claim of a gain."
-    if others:
-        text += f" Smaller losses over the limit are at {and_listed(others)} step{'' if others == ['1'] else 's'}."
-    return text
-
-
-def _entropy_loss(budget: BudgetView) -> LossView | None:
-    """The loss of token entropy against linear at many steps; None if it was not measured."""
-    if budget.reference_steps is None:
-        return None
-    return next((loss for loss in budget.losses if (loss.figure, loss.than) == ("token_entropy", "reference")), None)
-
-
-def diversity_text(budget: BudgetView) -> str:
-    """How the token entropy of the samples compares with that of linear at many steps; empty if it was not measured."""
-    loss = _entropy_loss(budget)
-    if loss is None or budget.reference_steps is None:
-        return ""
-    sign = 1 if loss.share >= 0 else -1
-    ends = "" if loss.ends is None else " [{:.1f}, {:.1f}]".format(*sorted(100 * sign * end for end in loss.ends))
-    change = f"{100 * sign * loss.share:.1f} %{ends} {'below' if sign > 0 else 'above'}"
-    limit = "" if budget.threshold is None else f" (limit {100 * budget.threshold:g} %)"
-    return (
-        f"At {quantity(budget.steps, 'step')} token entropy is {change} that of linear at "
-        f"{quantity(budget.reference_steps, 'step')}{limit}: {'flagged' if loss.flagged else 'not flagged'}."
-    )
-
-
 def _beyond_the_data(view: RunView) -> Iterator[Finding]:
     """Schedules whose value is better than that of the data itself."""
     sign, data = view.about.sign, view.data or next((b.data for b in view.budgets if b.data is not None), None)
     if data is None:
         return
-    values = [(f"the tuned schedule at {quantity(b.steps, 'step')}", b.estimate) for b in view.budgets]
+    values = [(f"{b.subject} at {quantity(b.steps, 'step')}", b.estimate) for b in view.budgets]
     values += [(f"{short_name(row.label)} at {quantity(row.steps, 'step')}", row.estimate) for row in view.rows]
     beyond = [name for name, estimate in values if sign * (estimate.value - data.value) > 0]
     if beyond:

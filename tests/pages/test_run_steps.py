@@ -7,10 +7,11 @@ from typing import Any
 from mdm_tune.pages.run_figures import figures_of
 from mdm_tune.pages.run_looks import Looks
 from mdm_tune.pages.run_sections import sections_of
+from mdm_tune.pages.run_values import RevealsView
 from tests.pages.test_run_page import RIVAL, checked, made
 from tests.support.charts import outside, overlaps, parsed, tips
 from tests.support.html_pages import read_page
-from tests.support.search_results import two_budgets
+from tests.support.search_results import BUDGET, two_budgets
 
 REVEALS = {
     "threshold:0.625": {"mean": [5.5, 2.25, 0.25], "low": [4, 0, 0], "high": [7, 4, 1], "examples": [64, 48, 8]},
@@ -41,7 +42,21 @@ def test_means_and_spreads_of_an_adaptive_plan_stand_beside_linear() -> None:
     assert "8.0 of 8" in " ".join(tips(root)) or "8 of 8 revealed" in " ".join(tips(root))
     (about,) = (" ".join(each.about) for each in sections_of(view, Looks(view), ["counts-4"]) if each.id == "schedule")
     assert "The thin line holds their middle 80 %." in about and "alpha(t)" not in about
-    assert "Tokens revealed by each call" in read_page(checked(view)).text
+    text = read_page(checked(view)).text
+    assert "Tokens revealed by each call" in text
+    assert "with 2.125 calls in the mean; 95 % of examples take at most 3, all at most 3" in text
+    found = RevealsView(mean=(2.0, 1.0, 0.5), low=(), high=(), examples=(40, 20, 2))
+    assert [found.most_calls(share) for share in (0.5, 0.95, 1.0)] == [1, 2, 3]
+
+
+def test_a_sampler_of_adaptive_winners_is_not_said_to_reveal_fixed_counts() -> None:
+    description = {"metric": "spelling", "direction": "maximize", "exact": False, "length": 8, "config": {}}
+    description |= {"sampler": "order confidence, reveal fixed, temperature 0", "fingerprints": {}, "versions": {}}
+    record = two_budgets() | {"description": description}
+    text = read_page(checked(made(record | {"budgets": [adaptive(nfe=4)]}))).text
+    assert "reveal fixed" not in text and "sampled with order confidence, temperature 0" in text
+    assert "It is no limit for one sequence." in text
+    assert "reveal fixed" in read_page(checked(made(record | {"budgets": [BUDGET]}))).text
 
 
 def test_the_policy_that_keeps_to_the_calls_stands_between_them() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from mdm_tune.pages.run_looks import Looks
 from mdm_tune.pages.run_page import run_page
 from mdm_tune.pages.run_tables import diversity_table, own_calls, values_of_data
 from tests.pages.test_run_page import RIVAL, checked, made
@@ -63,11 +64,13 @@ def test_a_hand_made_winner_has_one_row_in_the_tables_and_one_line_in_the_charts
     record = {**RIVAL, "schedule": {"type": "sine", "a": None, "b": None}, **sine}
     record["baselines"] = {**RIVAL["baselines"], "sine": sine}
     view = made(two_budgets() | {"budgets": [record, {**record, "steps": 8, "nfe": 8, "counts": [1] * 8}]})
-    figures = figures_of(view)
-    assert "tuned: sine: 0.812 at 4, 0.812 at 8; linear" in figures["quality"].description
+    figures, looks = figures_of(view), Looks(view)
+    assert "; chosen: sine (hand-made): 0.812 at 4, 0.812 at 8." in figures["quality"].description
     assert "; sine" not in figures["quality"].description
     assert "sine, 4 and 8 steps is at 0.71 halfway; linear" in figures["alpha"].description
     page = read_page(checked(view))
+    assert "tuned: " not in page.text and "chosen minus it" in page.text
+    assert looks.of("sine") == looks.of("sine", 4) != looks.of("tuned")  # one look in all places
     values = page.text[page.text.index("Values on the report split") :]
     assert values[: values.index("Landscape")].count("sine") == 2  # once at each budget
     linear = {**BUDGET, "schedule": {"type": "linear", "a": None, "b": None}, **BUDGET["baselines"]["linear"]}

@@ -1,6 +1,6 @@
 """The sentences that a reader remembers, for every outcome.
 
-Covers: names, run_reading.
+Covers: names, run_reading, diversity_sentences.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mdm_tune.pages.run_looks import Looks
 from mdm_tune.pages.run_reading import RunRecords, read_run
 from mdm_tune.pages.run_sections import origins
 from mdm_tune.pages.run_views import Rivalry, Row, RunView, Verdict
-from mdm_tune.pages.sentences import findings, headline, lead, verdict_text
+from mdm_tune.pages.sentences import caveat, findings, headline, lead, verdict_text
 from mdm_tune.run.search_records import BudgetRecord
 from mdm_tune.search.outcomes import Outcome
 from tests.support.search_results import BUDGET, EXACT, FLAGGED, two_budgets, without_interval
@@ -153,7 +153,7 @@ def rival(low: float, high: float, *, shown: bool = False, steps: int = 4) -> di
     [
         ([rival(-0.03, -0.01)], " Hand-made sine, which needs no search, is better at 4 steps."),
         ([rival(-0.03, 0.01)], " Hand-made sine, which needs no search, is not shown worse at 4 steps."),
-        ([rival(0.01, 0.03, shown=True)], "Also better than every hand-made schedule."),
+        ([rival(0.01, 0.03, shown=True)], " Also better than every hand-made schedule."),
         (
             [rival(-0.03, 0.01), rival(-0.03, -0.01, steps=8), rival(-0.02, -0.01, steps=16)],
             "Hand-made sine, which needs no search, is better at 8 and 16 and not shown worse at 4 steps.",
@@ -252,12 +252,12 @@ def test_gains_of_adaptive_policies_are_not_called_those_of_schedules() -> None:
     assert headline(two).startswith("The tuned policies are better than linear at both budgets")
     pair = {**two_budgets()["frontier"]["headline"], "steps": 4}
     assert findings(view(adaptive, pair=pair))[0].text.startswith("At 4 steps the tuned policy is no worse than linear")
-    said = "the best fixed counts, Beta(0.5, 0.7), gain 0.030 [0.018, 0.042]. No policy without tuning"
-    assert said in findings(one)[0].text
+    assert findings(one)[0].text == "At 4 steps the best fixed counts, Beta(0.5, 0.7), gain 0.030 [0.018, 0.042]."
+    assert caveat(one).startswith("No adaptive policy without tuning") and caveat(view(BUDGET)) == ""
     sine = view({**adaptive, "policies": [kind("counts", "sine")]})
     assert "At 4 steps the best fixed counts, sine, gain 0.030 [0.018, 0.042]." in findings(sine)[0].text
     same = view({**adaptive, "policies": [kind("counts", "linear")]})
-    assert "At 4 steps a search over fixed counts alone returns linear too. No" in findings(same)[0].text
+    assert findings(same)[0].text == "At 4 steps a search over fixed counts alone returns linear too."
 
 
 @pytest.mark.parametrize(
@@ -271,8 +271,7 @@ def test_a_tuned_value_that_is_given_back_by_name_is_no_policy_without_tuning(la
     quota = kind("quota", "quota:linear#4@0.5")
     found = view({**MORE, "flags": [], "beats_linear": True, "nfe": 4, "policies": [quota]})
     row = Row(label=label, steps=4, calls=4.0, estimate=Estimate(0.8, (0.7, 0.9)))
-    text = " ".join(each.text for each in findings(replace(found, rows=(row,))))
-    assert ("No policy without tuning" in text) is not untuned
+    assert bool(caveat(replace(found, rows=(row,)))) is not untuned
 
 
 def test_the_cheapest_policy_comes_first_and_begins_with_a_capital_letter() -> None:
@@ -286,7 +285,48 @@ def test_a_winner_that_is_the_best_hand_made_schedule_is_not_compared_with_itsel
     record = {**rival(-0.01, 0.01), "schedule": {"type": "sine", "a": None, "b": None}}
     found = view(record)
     assert found.budgets[0].is_rival and found.budgets[0].against_rival is None
-    assert headline(found).endswith(" At 4 steps the winner is hand-made sine itself.")
+    assert headline(found) == (
+        "The search found no schedule better than the hand-made sine. sine is better than linear at 4 steps: spelling "
+        "0.803 instead of 0.760, a gain of 0.030 [0.018, 0.042]."
+    )
+    assert found.budgets[0].title == "chosen: sine (hand-made)" and found.word == "chosen"
+
+
+def chosen(name: str = "sine", **changes: Any) -> dict[str, Any]:
+    """A budget where a search chose a hand-made schedule."""
+    return {**rival(-0.01, 0.01), "schedule": {"type": name, "a": None, "b": None}} | changes
+
+
+def test_a_hand_made_winner_is_never_called_tuned() -> None:
+    mixed = view(chosen(), {**BUDGET, "steps": 8, "nfe": 8})
+    assert headline(mixed).startswith("The chosen schedules are better than linear at both budgets, by up to")
+    assert headline(mixed).endswith(
+        " At 4 steps the search found no schedule better than the hand-made sine, which is chosen."
+    )
+    both = view(chosen(), chosen(steps=8, nfe=8))
+    assert headline(both).startswith(
+        "The search found no schedule better than the hand-made sine. sine is better than linear at both budgets, by up"
+    )
+    none = view(chosen(gain_over_linear=NO_GAIN["gain_over_linear"]))
+    assert headline(none).endswith(
+        "than the hand-made sine. No gain over linear is shown: 0.03 [-0.02, 0.08] at 4 steps."
+    )
+    linear = view(chosen("linear", gain_over_linear={**GAIN, "value": 0.0, "ci": [0.0, 0.0], "shown": False}))
+    assert headline(linear) == "The search found no schedule better than linear."
+    returned = view({**chosen("linear"), "loser": LOSER}).budgets[0]
+    assert not returned.hand_made and returned.title == "returned: linear"
+    assert view(BUDGET).budgets[0].title == "tuned: Beta(0.431, 0.761)"
+
+
+def test_the_best_schedule_that_was_found_is_stated_where_a_hand_made_one_was_chosen() -> None:
+    values = (("linear", 0.75), ("sine", 0.875), ("beta:0.5,0.75", 0.8125), ("beta:2,1", 0.5))
+    split = [{"schedule": name, "value": v, "ci": [v - 0.01, v + 0.01], "independent": 256} for name, v in values]
+    (found,) = findings(view(chosen(choose=split)))
+    assert found.text == (
+        "The best schedule that the search found at 4 steps is Beta(0.5, 0.75): 0.812 on the 256 examples by which "
+        "schedules are chosen, 0.062 below sine."
+    )
+    assert findings(view({**BUDGET, "choose": split})) == []
 
 
 def test_the_best_hand_made_schedule_may_come_after_linear() -> None:
@@ -321,8 +361,12 @@ def test_findings_for_and_against() -> None:
     better = {**BUDGET, "baselines": {**BUDGET["baselines"], "sine": {"value": 0.9, "ci": [0.89, 0.91]}}}
     found = findings(view(better, {**FLAGGED, "steps": 8, "nfe": 8}, {**NO_GAIN, "steps": 16, "nfe": 16}, pair=pair))
     assert [each.kind for each in found] == ["good", "bad", "bad", "note"]
-    assert "no worse than linear at 16 (a loss of 1 % counts as none): 2.0 times fewer denoiser calls" in found[0].text
-    assert "sine has a better value on unseen examples than the tuned one: 0.900 [0.890, 0.910]" in found[1].text
+    assert (
+        "at 16, 0.803 against 0.760 (a loss of 1 % counts as none): at least 2.0 times fewer denoiser calls"
+        in found[0].text
+    )
+    assert found[0].text.endswith("Linear at more than 16 steps was not measured.")
+    assert "sine has a better value on unseen examples than the tuned schedule: 0.900 [0.890, 0.910]" in found[1].text
     assert "less diverse in token entropy, by up to 6.2 %" in found[2].text
     assert "a gain smaller than 0.016 would be missed in over 20 % of cases" in found[3].text
     several = [{**each, "steps": steps, "nfe": steps} for each in (FLAGGED, NO_GAIN) for steps in (4, 8)]
@@ -330,7 +374,7 @@ def test_findings_for_and_against() -> None:
     assert lost.startswith("At 4 and 8 steps the samples are less diverse") and "gains therefore do not" in lost
     assert "At 4 and 8 steps no gain is shown. With these examples gains smaller than 0.016 and 0.016 would" in missed
     also = findings(view(BUDGET, pair={**pair, "linear_too": True}))
-    assert also[0].kind == "note" and "the saving is not the schedule's" in also[0].text
+    assert also[0].kind == "note" and "the saving is not that of the search" in also[0].text
 
 
 def test_smaller_is_better_for_other_metrics() -> None:
