@@ -51,8 +51,9 @@ def budget_table(budget: BudgetRecord) -> Grid:
     title = f"{quantity(budget.steps, 'step')}{_blocks(budget.plan)}, {quality.metric} ({quality.direction})"
     title += f", {quantity(quality.n, f'{quality.split} example')}" if quality.n else ""
     table = Grid(title, ("schedule", "value" if quality.estimate.ci is None else "value [95 %]"), ("schedule",))
-    role = "tuned" if quality.loser is None else "returned"
-    table.row(f"{role}: {budget.schedule.text}", quality.estimate.text, style="bold")
+    role = "chosen" if _hand_made(budget) else "tuned" if quality.loser is None else "returned"
+    made = " (hand-made)" if role == "chosen" else ""
+    table.row(f"{role}: {budget.schedule.text}{made}", quality.estimate.text, style="bold")
     blocks = Label.read(quality.linear).blocks  # of baselines whose label has no block length
     for name, estimate in quality.baselines.items():
         table.row(str(Label(name, blocks)) if Label.read(name).blocks is None else name, estimate.text)
@@ -61,6 +62,12 @@ def budget_table(budget: BudgetRecord) -> Grid:
     if quality.data is not None:
         table.row("the data itself", quality.data.text, style="dim")
     return table
+
+
+def _hand_made(budget: BudgetRecord) -> bool:
+    """Whether the search chose a hand-made schedule, since it found none that is better."""
+    named = {Label.read(name).name for name in budget.quality.baselines}
+    return budget.quality.loser is None and budget.plan.policy is None and budget.schedule.text in named
 
 
 def _blocks(plan: PlanRecord) -> str:
@@ -73,7 +80,8 @@ def diversity_table(budget: BudgetRecord) -> Grid | None:
     drawn, losses = budget.quality.diversity, budget.quality.diversity_losses
     if drawn is None or losses is None:
         return None
-    names = {"winner": "tuned", "linear": "linear", "reference": _reference(losses), "data": "the data itself"}
+    winner = "chosen" if _hand_made(budget) else "tuned"
+    names = {"winner": winner, "linear": "linear", "reference": _reference(losses), "data": "the data itself"}
     figures = list(drawn["winner"])
     title = f"diversity, {quantity(losses.examples, 'example')}: a loss of {100 * losses.threshold:g} % is flagged"
     table = Grid(title, ("samples of", *map(figure_name, figures)), ("samples of",))
@@ -92,6 +100,9 @@ def verdict(budget: BudgetRecord) -> list[str]:
     """Lines about one budget: the outcome of the comparison with linear, then what limits it."""
     quality = budget.quality
     lines = [_outcome(quality), *_at_equal_calls(budget), *_losses(quality)]
+    if _hand_made(budget):
+        name = budget.schedule.text
+        lines.insert(0, f"no schedule found that is better than {'' if name == 'linear' else 'the hand-made '}{name}")
     if quality.detectable_gain is not None:
         gain = f"{quality.detectable_gain:.3g}"
         lines.append(f"by the differences seen in it, this report split shows gains of {gain} and more (80 % power)")

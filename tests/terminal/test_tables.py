@@ -14,6 +14,7 @@ from mdm_tune.run.record_parts import PlanRecord
 from mdm_tune.terminal.cost_tables import detectable_lines
 from mdm_tune.terminal.policy_tables import other_pastes
 from mdm_tune.terminal.tables import (
+    budget_table,
     budgets_table,
     diversity_table,
     headline,
@@ -232,3 +233,17 @@ def test_a_claim_that_lacks_examples_that_differ_says_how_many_it_takes() -> Non
     gain = {"value": 0.1, "ci": [0.05, 0.15], "ci_familywise": [0.04, 0.16], "shown": False}
     lacking = with_gain(**gain, examples_that_differ=12, examples_that_must_differ=32)
     assert "only 12 examples differ, of 32 that a claim takes" in verdict(lacking)[0]
+
+
+def test_a_hand_made_winner_is_not_called_tuned() -> None:
+    sine = {**BUDGET["baselines"]["linear"], "value": 0.8}
+    record = budget_record(
+        schedule={"type": "sine", "a": None, "b": None, "policy": None},
+        baselines={**BUDGET["baselines"], "sine": sine},
+    )
+    assert verdict(record)[:2] == [
+        "no schedule found that is better than the hand-made sine",
+        "better than linear by 0.030 [0.020, 0.040]",
+    ]
+    assert "chosen: sine (hand-made)" in shown(budget_table(record))
+    assert "tuned: " in shown(budget_table(budget_record())) and "found" not in verdict(budget_record())[0]
