@@ -173,14 +173,14 @@ def _winner(budget: BudgetView, looks: Looks) -> Place | None:
 
 
 def _best(tried: Sequence[Point], sign: int) -> Place | None:
-    """The best trial; None if none was scored in full."""
+    """The best trial, with a mark of its own, since it did not win; None if none was scored in full."""
     full = [point for point in tried if math.isfinite(point.value) and not point.dropped]
     best = max(full, key=lambda point: sign * point.value, default=None)
     if best is None:
         return None
     name = next((name for name, at in EXACTLY_NAMED.items() if at == (best.a, best.b)), None)
     words = ["best trial", *([] if name is None else [name]), _pair(best.a, best.b)]
-    return Place(best.a, best.b, " ".join(words), TUNED)
+    return Place(best.a, best.b, " ".join(words))
 
 
 def _pair(a: float, b: float) -> str:

@@ -234,9 +234,14 @@ def _quality_figure(
     if len(ticks) == 1 and any(x != ticks[0] for each in series for x in each.x):
         ticks = []  # the calls differ, and the budget alone would not say how much
     intervals = "computed exactly" if view.about.exact else "with 95 % intervals"
+    beside = len({x for each in series for x in each.x}) == 1 and len(series) > 1
     return lines(
         series,
-        x=Axis("denoiser calls of a sequence", log=len(ticks) > 1, ticks=ticks or None),
+        x=Axis(
+            f"denoiser calls of a sequence{', the same for all: points stand side by side' if beside else ''}",
+            log=len(ticks) > 1,
+            ticks=ticks or None,
+        ),
         y=axis_of_metric(view),
         title=f"Value against denoiser calls: {view.about.metric}{where}",
         description=f"{view.about.metric} of each schedule against its denoiser calls, {intervals}. "
@@ -269,7 +274,7 @@ def _landscape(panels: Sequence[Landscape], steps: int, tried: str, beside: str)
     at = quantity(steps, "step")
     return landscape(
         panels,
-        title=f"Schedules Beta(a, b) at {at}",
+        title=f"Schedules Beta(a, b) at {at}: alpha(t) = sin\u00b2(\u03c0/2 \u00b7 BetaCDF(t; a, b))",
         description=f"A map over a and b at {at}, from {tried}.{beside}",
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
@@ -10,7 +11,9 @@ from mdm_tune.pages.diversity_sentences import diversity_texts
 from mdm_tune.pages.landscapes import wins_at_edge
 from mdm_tune.pages.names import FIGURES, and_listed, cut_text, figure_name, large, role_of, short_name, short_names
 from mdm_tune.pages.run_looks import Looks
-from mdm_tune.pages.run_views import RunView, State
+from mdm_tune.pages.run_views import BudgetView, RunView, State
+from mdm_tune.pages.sentences import best_budget
+from mdm_tune.schedules.box import EXACTLY_NAMED, NAMED
 from mdm_tune.schedules.equal_cost import MORE_CALLS
 from mdm_tune.schedules.labels import Label
 
@@ -49,14 +52,7 @@ def sections_of(view: RunView, looks: Looks, drawn: Collection[str]) -> list[Sec
             Section(
                 "landscape",
                 "Landscape",
-                ()
-                if not any(name.startswith("landscape-") for name in drawn)
-                else (
-                    "Lighter is better. A dot is a trial. Colours come from a Gaussian process on the trials.",
-                    "They are a guess: what lies far from the trials is not known.",
-                    *_about_other_winners(view),
-                    *_about_maps(view, looks),
-                ),
+                tuple(_about_maps(view, looks)) if any(name.startswith("landscape-") for name in drawn) else (),
             )
         )
     if searched:
@@ -88,18 +84,17 @@ def _about_quality(view: RunView) -> Iterator[str]:
     best = "Higher" if view.about.maximize else "Lower"
     yield f"{best} is better. Schedules are compared at equal numbers of denoiser calls, on the same examples."
     if not view.about.exact:
+        together = ""
+        if len(view.budgets) > 1:
+            together = " Intervals of gains hold for all budgets together, those of values each by itself."
         yield (
-            "Gains are paired example by example. Their intervals hold for all budgets of the search together; those "
-            "of single values hold each by itself. They are about other examples, not about a search with another "
-            "seed."
+            f"Gains are paired example by example.{together} Intervals are about other examples, not about a search "
+            "with another seed."
         )
     if any(budget.policies for budget in view.budgets):
         yield (
-            "Each kind of policy was tuned to the calls of linear. Its gain is corrected for all budgets and kinds. A "
-            f"gain at over {100 * MORE_CALLS:g} % more calls than those of linear, marked as more, is not claimed as "
-            "one at equal cost, also where the interval of the calls includes those of linear. A gain of samples "
-            "marked as less diverse does not count: they lose diversity over the limit, also compared with linear at "
-            "the same steps."
+            "Each kind of policy was tuned to the calls of linear. Its gain is corrected for all budgets and kinds. "
+            f"{_about_marks(view)}".rstrip()
         )
         if view.cheapest:
             yield (
@@ -113,6 +108,22 @@ def _about_quality(view: RunView) -> Iterator[str]:
         )
         if view.budgets and not tuned_rows(view):
             yield "The schedules that the search found are not among its rows."
+
+
+def _about_marks(view: RunView) -> str:
+    """What the words more and less diverse mean in the table of kinds, where they stand there."""
+    kinds, text = [each for budget in view.budgets for each in budget.policies], ""
+    if any(each.more for each in kinds):
+        text += (
+            f"A gain at over {100 * MORE_CALLS:g} % more calls than those of linear, marked as more, is not claimed as "
+            "one at equal cost, also where the interval of the calls includes those of linear. "
+        )
+    if any(each.less_diverse for each in kinds):
+        text += (
+            "A gain of samples marked as less diverse does not count: they lose diversity over the limit, also "
+            "compared with linear at the same steps."
+        )
+    return text
 
 
 def origins(view: RunView) -> list[tuple[str, str]]:
@@ -159,8 +170,12 @@ def _about_pasting(view: RunView) -> Iterator[str]:
     yield f"All of this holds for this model and {tokens}{sampler}.{other}"
     own = {budget.steps: budget.stand_ins for budget in view.budgets if budget.stand_ins}
     which = "winner" if view.shared is None else "shared schedule"
+    texts: dict[str, list[str]] = {}
     for steps, text in (own if view.shared is None else view.shared.stand_ins).items():
-        yield f"In place of the {which} at {quantity(steps, 'step')}: {text}."
+        texts.setdefault(text, []).append(str(steps))
+    for text, at in texts.items():
+        shown = f"{and_listed(at)} step{'' if at == ['1'] else 's'}"
+        yield f"What may stand in for the {which} at {shown}: {text}."
 
 
 def _about_shared(view: RunView) -> Iterator[str]:
@@ -186,43 +201,54 @@ def _about_steps(view: RunView) -> Iterator[str]:
         yield "What the adaptive plans reveal at each call is not known: an earlier version made this folder."
 
 
-def _about_other_winners(view: RunView) -> Iterator[str]:
-    """Where the winner is no schedule of the map, and how the best trial differs from the counts of the table."""
-    steps = [str(budget.steps) for budget in view.budgets if budget.adaptive and budget.points]
-    if steps:
-        yield (
-            f"At {and_listed(steps)} steps the winner is "
-            "an adaptive policy, which has no place here: the map is of schedules with fixed counts only. The best "
-            "trial has the best value on the examples of the trials. The counts in the table of kinds were chosen on "
-            "other examples, also among hand-made schedules, so they may be another schedule."
-        )
-
-
-def _trials(view: RunView) -> str:
-    """How many trials of Beta(a, b) the maps have."""
-    counts = sorted({len(budget.points) for budget in view.budgets if budget.points})
-    if len(counts) > 1:
-        return f"{counts[0]} to {counts[-1]} trials"
-    return quantity(counts[0], "trial") if counts else "trials"
-
-
 def _about_maps(view: RunView, looks: Looks) -> Iterator[str]:
-    """What the maps rest on, and what they do not show."""
-    tuned = max((point.examples or 0 for budget in view.budgets for point in budget.points), default=0)
-    report = next((budget.examples for budget in view.budgets if budget.examples), 0)
-    if tuned and report:
+    """What is said of the map that stands first, that of the headline; of one of a running search what it is."""
+    best = best_budget(view)
+    mapped = [budget for budget in view.budgets if budget.points]
+    if mapped:
+        yield from _about_map(view, best if best in mapped else mapped[0], looks)
+    else:
+        yield "Lighter is better. A dot is a trial. What lies far from the trials is not known."
+
+
+def _about_map(view: RunView, budget: BudgetView, looks: Looks) -> Iterator[str]:
+    """What the map of a budget shows, what it rests on, and what it does not show."""
+    at, sign = f"At {quantity(budget.steps, 'step')}", view.about.sign
+    full = [point for point in budget.points if math.isfinite(point.value) and not point.dropped]
+    if full:
+        best = max(full, key=lambda point: sign * point.value)
+        linear = next((point for point in full if (point.a, point.b) == EXACTLY_NAMED["linear"]), None)
+        beside = "" if linear is None or linear is best else f"; linear has {linear.value:.3g}"
+        equal = sum(point.value == best.value for point in full) - 1
+        others = f" {equal} other{' trial has' if equal == 1 else ' trials have'} the same value." if equal else ""
+        where = f"({best.a:.2g}, {best.b:.2g})"
+        yield f"{at} the best trial is {where}: {view.about.metric} {best.value:.3g}{beside}.{others}"
+    yield "Linear is (0.5, 0.5), squared-sine (1, 1)."
+    finalists = " A ring is a finalist, which was compared again on other examples." if budget.choose else ""
+    yield (
+        f"Lighter is better. A dot is a trial.{finalists} The colours are a guess from the trials, by a Gaussian "
+        "process: what lies far from the trials is not known."
+    )
+    if budget.adaptive:
         yield (
-            f"A map rests on {_trials(view)} with at most {large(tuned)} examples each. Gains are those of the "
-            f"comparison on {large(report)} unseen examples."
+            f"{at} the winner is an adaptive policy, which has no place here. The counts in the table of kinds were "
+            "chosen on other examples, so they may differ from the best trial."
         )
-        if min((len(budget.points) for budget in view.budgets if budget.points), default=FEW) < FEW:
-            yield "So few trials know little of the box."
-    names = {name for budget in view.budgets for name in budget.baselines} & {"sine", "maskgit-cosine"}
-    if names:
-        yield f"{' and '.join(sorted(names))} {'are' if len(names) > 1 else 'is'} no Beta(a, b) and not on the map."
-    if not view.curves:
-        yield "There is no information profile to compare with; mdm-tune profile measures one."
-    if any(wins_at_edge(budget, view.about, looks) for budget in view.budgets):
+    named = sorted({Label.read(name).name for name in budget.baselines} & (NAMED.keys() - EXACTLY_NAMED.keys()))
+    if named:
+        won = f"; {budget.name} is the winner" if budget.name in named else ""
+        yield f"{and_listed(named)} {'are' if len(named) > 1 else 'is'} no Beta(a, b) and not on the map{won}."
+    examples = max((point.examples or 0 for point in budget.points), default=0)
+    if examples and budget.examples:
+        seen = len({(point.a, point.b) for point in budget.points} - {*EXACTLY_NAMED.values()})
+        hidden = f"; {len(budget.points) - seen} of them lie under other marks" if seen < len(budget.points) else ""
+        yield (
+            f"The map rests on {quantity(len(budget.points), 'trial')} with at most {large(examples)} examples "
+            f"each{hidden}. Gains are those of the comparison on {large(budget.examples)} unseen examples."
+        )
+        if len(budget.points) < FEW:
+            yield "So few trials say little of the whole map."
+    if any(wins_at_edge(each, view.about, looks) for each in view.budgets):
         yield "A winner lies at the edge of its map: schedules beyond the box of the search may be better."
 
 

@@ -404,7 +404,9 @@ class SharedView:
 
 def stand_ins_in(record: Record) -> str:
     """What may stand in for a winner, in words; empty if the record does not say it."""
-    return str((record.get("stand_ins") or {}).get("text") or "")
+    found = record.get("stand_ins") or {}
+    text = str(found.get("text") or "")
+    return text if not text or found.get("rounder") or found.get("baselines") else f"nothing, {text}"
 
 
 def _line(plan: Record) -> str:

@@ -19,6 +19,7 @@ from mdm_tune.schedules.labels import Label
 __all__ = ["Finding", "best_budget", "caveat", "findings", "headline", "lead", "value_text", "verdict_text"]
 
 Kind = Literal["good", "bad", "note"]
+ROWS = "denoiser rows (sequences through the model)"
 TURNED = {Rivalry.WORSE: "better", Rivalry.OPEN: "not shown worse", Rivalry.BETTER: "worse"}  # said of the rival
 
 NEARNESS = (  # of a budget without a claimed gain to one
@@ -257,13 +258,15 @@ def lead(view: RunView) -> list[tuple[str, str]]:
     elif examples:
         together = ", for all budgets together" if len(budgets) > 1 else ""
         parts.append(
-            ("How surely", f"95 % intervals{together}, over {quantity(examples, 'example')} that nothing else used")
+            (
+                "How surely",
+                f"95 % intervals{together}, over {quantity(examples, 'example')} that nothing else used "
+                "(the report split)",
+            )
         )
     if view.cost is not None and budgets:
         rows, _, seconds = view.cost
-        parts.append(
-            ("Cost", f"{_more_calls(budgets)}; the search took {time_text(seconds)} and {large(rows)} denoiser rows")
-        )
+        parts.append(("Cost", f"{_more_calls(budgets)}; the search took {time_text(seconds)} and {large(rows)} {ROWS}"))
     return parts
 
 

@@ -68,7 +68,7 @@ def test_the_page_of_a_real_run_is_sound_and_its_numbers_are_those_of_the_json(t
     for row in text_run.evaluate["rows"]:
         assert {row["value"], *(row["ci"] or ())} <= shown
     assert {pair[side]["value"] for pair in text_run.search["sample_pairs"] for side in ("first", "second")} <= shown
-    assert "the paper\u2019s grid" in page.text and "mdm-tune search runs/text/config.yaml" in page.text
+    assert "the grid of arXiv:2509.13866" in page.text and "mdm-tune search runs/text/config.yaml" in page.text
     assert "threshold:0.3" in page.text
     assert all(f"--chart-{name}" in run_page(view) for name in ("ink", "paper", "tuned"))
     assert "http-equiv" not in run_page(view)
@@ -276,7 +276,7 @@ def test_costs_say_how_trials_ended_and_equal_counts_are_said() -> None:
     record["unreachable"] = ["klass:0.01@0 cannot make 4 calls", "klass:0.01@0 cannot make 4 calls"]
     page = read_page(checked(made(two_budgets() | {"budgets": [record]})))
     missed = "klass:0.01@0 cannot make 4 calls"
-    assert f"16, 11 of them dropped early; the time for trials is used up; {missed}" in page.text
+    assert f"16, 11 of them dropped early; they ended early: the time for trials is used up; {missed}" in page.text
     assert page.text.count(missed) == 1
     assert "At 4 steps Beta(0.431, 0.761) has the same counts as sine." in page.text
 

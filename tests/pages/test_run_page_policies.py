@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mdm_tune.exports.registry import FORMATS
+from mdm_tune.pages.landscapes import map_of_trials
 from mdm_tune.pages.run_figures import figures_of
 from mdm_tune.pages.run_looks import Looks
 from mdm_tune.pages.run_page import run_page
@@ -110,9 +111,9 @@ def test_the_map_says_that_an_adaptive_winner_is_not_on_it_and_what_few_trials_k
         (about,) = (
             " ".join(each.about) for each in sections_of(view, Looks(view), ["landscape-4"]) if each.id == "landscape"
         )
-        assert "At 4 steps the winner is an adaptive policy, which has no place here" in about
-        assert f"A map rests on {count} trials with at most 64 examples each" in about
-        assert ("So few trials know little" in about) == few
+        assert "At 4 steps the winner is an adaptive policy, which has no place here." in about
+        assert f"The map rests on {count} trials with at most 64 examples each" in about
+        assert ("So few trials say little" in about) == few
         assert "far from the trials is not known" in about and "hatched" not in about
 
 
@@ -129,6 +130,48 @@ def test_a_hand_made_winner_is_the_one_that_is_marked_and_budgets_without_a_card
     assert "The other budgets are in the table below: 64 steps, no gain is shown." in page.text
     kinds = text[text.index("Kinds of policies") :]
     assert '<tr class="tuned">' not in kinds[: kinds.index("</table>")]
+
+
+def test_the_map_says_what_it_shows_and_which_trials_lie_under_other_marks() -> None:
+    places = ((0.5, 0.5, 0.75), (1.0, 1.0, 0.5), (2.0, 0.25, 0.875), (4.0, 0.25, 0.875), (2.0, 0.25, 0.625))
+    trials = [
+        {**point, "a": a, "b": b, "value": value, "dropped": False}
+        for (a, b, value), point in zip(places, points(5), strict=True)
+    ]
+    sine = {**RIVAL, "schedule": {"type": "sine", "a": None, "b": None}, "trial_points": trials, "n": 512}
+    view = made(two_budgets() | {"budgets": [sine]})
+    (about,) = (
+        " ".join(each.about) for each in sections_of(view, Looks(view), ["landscape-4"]) if each.id == "landscape"
+    )
+    assert (
+        "At 4 steps the best trial is (2, 0.25): spelling 0.875; linear has 0.75. 1 other trial has the same" in about
+    )
+    assert "Linear is (0.5, 0.5), squared-sine (1, 1)." in about
+    assert "sine is no Beta(a, b) and not on the map; sine is the winner." in about
+    assert "rests on 5 trials with at most 64 examples each; 3 of them lie under other marks." in about
+    (panel,) = [each for each in [map_of_trials(view.budgets[0], view.about, Looks(view))] if each is not None]
+    assert panel.winner is not None and panel.winner.look is None  # the best trial does not look like a winner
+
+
+def test_marks_are_explained_only_where_they_stand() -> None:
+    kind = {"kind": "counts", "policy": "beta:0.5,0.75", "value": {"value": 0.8125, "ci": [0.7, 0.9]}, "trials": 2}
+    kind |= {"calls": {"nfe": 4.0, "nfe_ci": None}, "more_calls": False, "gain_over_linear": None}
+    for more, blocks in ((False, False), (True, True)):
+        losses = [{"figure": "token_entropy", "blocks": blocks}]
+        view = made(
+            two_budgets() | {"budgets": [{**BUDGET, "policies": [{**kind, "more_calls": more, "losses": losses}]}]}
+        )
+        (about,) = (" ".join(each.about) for each in sections_of(view, Looks(view), []) if each.id == "quality")
+        assert ("marked as more" in about, "marked as less diverse" in about) == (more, blocks)
+        assert "for all budgets together" not in about
+
+
+def test_nothing_that_stands_in_for_the_winners_is_said_once() -> None:
+    none = {"rounder": None, "baselines": {}, "text": "each baseline is shown to be worse"}
+    record = [{**BUDGET, "steps": steps, "nfe": steps, "stand_ins": none} for steps in (4, 8)]
+    text = read_page(checked(made(two_budgets() | {"budgets": record}))).text
+    said = "What may stand in for the winner at 4 and 8 steps: nothing, each baseline is shown to be worse."
+    assert text.count("stand in for") == text.count(said) == 1
 
 
 def test_a_custom_metric_and_files_of_data_are_called_by_their_names() -> None:

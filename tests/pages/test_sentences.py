@@ -349,9 +349,13 @@ def test_the_lead_says_what_was_tuned_and_how_surely() -> None:
     assert told["Measured"] == "spelling; higher is better"
     assert told["Against"] == "linear, which reveals equally many tokens at each step"
     assert dict(lead(view(rival(-0.01, 0.01))))["Against"].endswith("at each step, and hand-made sine")
-    assert told["How surely"] == "95 % intervals, for all budgets together, over 512 examples that nothing else used"
+    assert (
+        told["How surely"]
+        == "95 % intervals, for all budgets together, over 512 examples that nothing else used (the report split)"
+    )
     assert told["Cost"] == (
-        "no more calls than linear with as many steps; the search took 3 s and 1\u202f234 denoiser rows"
+        "no more calls than linear with as many steps; the search took 3 s and 1\u202f234 denoiser rows "
+        "(sequences through the model)"
     )
     assert "up to 25 % more calls than linear with as many steps; the" in dict(lead(view({**BUDGET, "nfe": 5})))["Cost"]
 
