@@ -52,18 +52,17 @@ batch has gone through all of its steps. Until the next one, the time that is sh
 - *Adaptive plans in a search.* Such a trial also looks for the value at which it makes the calls of the budget. The
   first trial of a kind of plan at a budget takes about 0.8 of the most rows that this usually can take. Later ones take
   about 0.4, since they begin at the value of the one before and may be dropped in their race. These guesses too are
-  replaced by what the trials so far took, first ones and later ones apart.
+  replaced by what the trials so far took, first ones and later ones apart, but slowly, since budgets differ.
 - *Trials that may be left out.* `search.auto_stop`, `search.rows` and `search.timeout` may end the trials early. Then
   all trials are counted, and the line says *at most*.
 - *The comparison on unseen examples.* The finalists are as many as trials reached the end of their race, in the mean.
   One more schedule is scored on the report split if a finalist wins. The estimate takes this for one half, or for the
   share of the budgets so far. Where several kinds of policy are searched, the best of each is scored.
 - *Adaptive plans in `evaluate`.* Finding the value of a plan takes 6 tries on 16 examples and 3 on 64, in the mean,
-  at the calls of the budget. While tries on the 16 examples go on, at least 3 of them are expected, and 2 on the 64.
-  The rows of a value are left unfinished once they make 1.5 times the calls of the budget.
-- *Proposals.* A proposal takes twice the time after 40 trials.
-- *The end.* The page of a search takes 0.2 seconds, 0.15 more for each kind of policy at a budget, and 0.003 more for
-  each trial.
+  at the calls of the budget. While tries on the 16 examples go on, at least 3 of them are expected, and 2.3 on
+  the 64. The rows of a value are left unfinished once they make 1.5 times the calls of the budget.
+- *Proposals.* The time of a proposal grows with the square of the trials so far, and is twice as long after 90.
+- *The end.* The page of a search takes 0.3 seconds, 0.1 more for each budget and 0.001 more for each trial.
 
 Other work without denoiser rows, such as the simulation after the pilot, is not estimated.
 
@@ -122,7 +121,7 @@ CASES = (
         ("dataset.tune=32", *SMALL, "search.trials=16"),
     ),
     Case(
-        "markov", "an exact search: a Markov chain at 4 and 8 steps, 120 trials each", "markov", ("search.trials=120",)
+        "markov", "an exact search: a Markov chain at 4 and 8 steps, 200 trials each", "markov", ("search.trials=200",)
     ),
     Case(
         "many trials",

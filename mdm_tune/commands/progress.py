@@ -25,7 +25,7 @@ RECENT, RECENT_SHARE = 10.0, 0.5  # seconds, or share of the time so far, of who
 BASIS = 1.0  # seconds of measured work that an estimate needs
 ENDING = 0.2  # seconds of intervals and files at the end of a command of known stages
 PROPOSALS = "proposals"  # the kind of work that is counted in trials
-DOUBLED = 40  # trials after which a proposal takes twice the time: 33 one at a time, 52 where four run together
+DOUBLED = 90  # trials after which a trial takes twice the time, where values are exact
 BUDGETS = "budgets"  # the kind of work that is counted in budgets; all others are counted in denoiser rows
 OTHERWISE = {PROPOSALS: 0.1, BUDGETS: 0.5}  # seconds of one, until one was timed
 
@@ -257,8 +257,8 @@ def saved_by_equal_starts(run: Run, split: Split, examples: int) -> float:
 
 
 def proposal_weight(number: float) -> float:
-    """The cost of proposing a trial relative to that of trial 0. It grows with the finished trials."""
-    return 1 + number / DOUBLED
+    """The cost of proposing a trial relative to that of trial 0. It grows with the square of the finished trials."""
+    return 1 + (number / DOUBLED) ** 2
 
 
 def now() -> float:

@@ -27,14 +27,15 @@ __all__ = ["SearchPlan"]
 RACED = 0.5  # share of its rows that a trial takes in a race, until trials have shown it (docs/racing.md)
 # Share of its most rows that a trial of an adaptive plan takes, until trials have shown it: of the first one of a kind
 # at a budget, and of later ones. On the task model (5 kinds, 4 and 8 steps, 64 tune examples, 4 seeds) they were 0.78
-# (0.63 to 0.93, 33 trials) and 0.40 (0.36 to 0.44, 64 trials); ranges are 95 % intervals, at 1ca26dd.
+# (0.63 to 0.93, 33 trials) and 0.40 (0.32 to 0.49, 19 batches): 95 % intervals, at 1ca26dd.
 LOOKED = {"first": 0.8, "later": 0.4}
-FEW = 2  # trials that each of these guesses counts as
+FEW = 2  # trials that the guess for races counts as
 MANY = 12  # trials that the share of other budgets counts as, since the first trials of a budget are dropped sooner
-# Seconds of intervals, files and the page at the end: of a search, of each kind of policy at a budget, of each trial.
-# On a busy machine the end took 0.6 and 0.5 for the text model at one budget with 16 and 40 trials, 0.7 and 1.2 for the
-# task model with three kinds at two budgets and 8 trials each, and 1.2 for the Markov chain at two with 120 each.
-PAGE, PAGE_OF_KIND, PAGE_OF_TRIAL = 0.2, 0.15, 0.003
+# Trials that the guess for an adaptive plan counts as. The trials of a batch take about the same rows, and what they
+# take at one budget says little of the next, where more or fewer are dropped.
+SOME = 8
+# Seconds of intervals, files and the page at the end: of a search, of each budget and of each trial.
+PAGE, PAGE_OF_BUDGET, PAGE_OF_TRIAL = 0.3, 0.1, 0.001
 ALL = 0  # stands for all budgets together, in a search for one schedule
 SHARED = 0.5  # share of the rows of comparing it that were not computed for the budgets' own schedules
 TUNED = 0.5  # chance that a finalist wins against the baselines, until budgets have shown it; also its weight
@@ -117,7 +118,7 @@ class SearchPlan:
     def ending(self) -> float:
         """The seconds of the page and the files, which come last."""
         trials = sum(map(sum, self.trials.values()))
-        return PAGE + PAGE_OF_KIND * len(self.shares) * len(self.asked) + PAGE_OF_TRIAL * trials
+        return PAGE + PAGE_OF_BUDGET * len(self.asked) + PAGE_OF_TRIAL * trials
 
     @property
     def steps(self) -> int:
@@ -267,7 +268,8 @@ class SearchPlan:
             first = max(FILLING, finished + running)
         else:
             return 0.0
-        return max(0.0, last - first) * proposal_weight((first + last) / 2)
+        ends = proposal_weight(first) + proposal_weight(last)
+        return max(0.0, last - first) * (ends + 4 * proposal_weight((first + last) / 2)) / 6  # Simpson's rule, exact
 
     def _trial_rows(self, steps: int, waiting: Sequence[float], here: bool) -> float:
         """The rows of the pilot and of the trials that are still to run.
@@ -306,7 +308,7 @@ class SearchPlan:
     def _looking(self, which: Literal["first", "later"], examples: int) -> float:
         """The rows that a trial of an adaptive plan takes, as a multiple of scoring a schedule on all examples."""
         guess = LOOKED[which] * rows_of_looking(examples, again=False)
-        return (self.looked[which] + FEW * guess) / (self.looking[which] + FEW)
+        return (self.looked[which] + SOME * guess) / (self.looking[which] + SOME)
 
     def _comparison_rows(self, steps: int, waiting: Sequence[float], here: bool) -> float:
         """The rows of the comparisons that are still to run or to finish."""

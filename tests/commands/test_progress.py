@@ -198,7 +198,7 @@ def test_a_trial_of_an_adaptive_plan_takes_the_rows_of_the_search_for_its_value(
     assert plan.left()["trials"] == pytest.approx(looking * first + (2 + counts + looking) * later)  # no more counts
     plan.count(5 * round(first))
     plan.follow(done(plan, 0))
-    looking = (5 * round(first) / first + 2 * looking) / 3
+    looking = (5 * round(first) / first + 8 * looking) / 9
     assert plan.left()["trials"] == pytest.approx((2 + counts + looking) * later)
     with_frontier = plan.left()["comparison"]
     plan.frontier_begun = True
@@ -208,7 +208,10 @@ def test_a_trial_of_an_adaptive_plan_takes_the_rows_of_the_search_for_its_value(
 
 
 def test_the_first_trial_of_a_kind_of_adaptive_plan_says_nothing_of_the_others(tmp_path: Path) -> None:
-    """It has no value to begin with and no other to race against, so that it takes more rows: 0.8 of 8, and 0.4."""
+    """It has no value to begin with and no other to race against, so that it takes more rows: 0.8 of 8, and 0.4.
+
+    Each guess counts as eight trials.
+    """
     sections = TEXT | {"search": TEXT["search"] | {"policies": ["threshold", "quota"], "trials": 4}}
     plan = SearchPlan(build(load(tmp_path, sections, output=str(tmp_path / "run"))))
     full, more = (plan.rows("tune", steps) for steps in (2, 3))
@@ -220,27 +223,31 @@ def test_the_first_trial_of_a_kind_of_adaptive_plan_says_nothing_of_the_others(t
     plan.count(round(9 * full))
     plan.follow(done(plan, 0))
     plan.follow(StudyStarted(None, "quota"))
-    first = (round(9 * full) / full + 2 * first) / 3
+    first = (round(9 * full) / full + 8 * first) / 9
     assert plan.left()["trials"] == pytest.approx((first + 2 * later) * full + (2 + 2 * first + 2 * later) * more)
     plan.follow(TrialsProposed(first=0, count=1, trials=3, given=True))
     plan.follow(done(plan, 0))  # its rows are known from before
-    first *= 3 / 4
+    first *= 9 / 10
     plan.follow(TrialsProposed(first=1, count=2, trials=3, given=True))
     plan.count(round(3 * full))
     following = (2 + 2 * first + 2 * later) * more
     assert plan.left()["trials"] == pytest.approx(2 * later * full - round(3 * full) + following)
     plan.follow(done(plan, 1))
-    later = (round(3 * full) / full + 2 * later) / 4
+    later = (round(3 * full) / full + 8 * later) / 10
     assert plan.left()["trials"] == pytest.approx((2 + 2 * first + 2 * later) * more)
 
 
-def test_the_page_takes_longer_for_more_kinds_budgets_and_trials(
-    tmp_path: Path, clock: Callable[[float], None]
-) -> None:
-    """0.2 seconds, 0.15 more for each of two kinds at two budgets, and 0.003 for each of their eight trials."""
-    sections = TEXT | {"search": TEXT["search"] | {"policies": ["counts", "threshold"]}}
-    plan = SearchPlan(build(load(tmp_path, sections, output=str(tmp_path / "run"))))
-    assert plan.ending == pytest.approx(0.2 + 4 * 0.15 + 16 * 0.003)
+def test_the_time_of_a_proposal_grows_with_the_square_of_the_trials(tmp_path: Path) -> None:
+    """It is twice as long after 90. For all proposals from trial 10 to 60 it is the integral of 1 + (n / 90)^2."""
+    assert proposal_weight(0) == 1 and proposal_weight(90) == 2
+    plan = SearchPlan(build(load(tmp_path, whole(), output=str(tmp_path / "run"))))
+    assert plan._proposed(50, 10, 0) == pytest.approx(50 + (60**3 - 10**3) / (3 * 90**2))
+
+
+def test_the_page_takes_longer_for_more_budgets_and_trials(tmp_path: Path, clock: Callable[[float], None]) -> None:
+    """0.3 seconds, 0.1 more for each of two budgets, and 0.001 for each of their eight trials."""
+    plan = SearchPlan(build(text_config(tmp_path)))
+    assert plan.ending == pytest.approx(0.3 + 2 * 0.1 + 16 * 0.001)
 
     class Late(Stages):
         ending = plan.ending
