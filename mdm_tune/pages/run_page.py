@@ -197,6 +197,7 @@ def _shown(pair: PairView, most: int, looks: Looks) -> dict[str, Any]:
     return {
         "steps": pair.steps,
         "id": pair.id,
+        "example": pair.example,
         "why": WHY.get(pair.chosen, pair.chosen),
         "sides": [_side(each, most, looks, pair.steps) for each in drawn],
     }

@@ -463,6 +463,7 @@ def _pair(record: Record) -> PairView:
         first=_drawn(record["first"]),
         second=_drawn(record["second"]),
         third=None if record.get("third") is None else _drawn(record["third"]),
+        example=str(record.get("example") or ""),
     )
 
 

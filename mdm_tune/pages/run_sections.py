@@ -70,6 +70,8 @@ def sections_of(view: RunView, looks: Looks, drawn: Collection[str]) -> list[Sec
         )
         if any(pair.third is not None for pair in view.pairs):
             text += " A dashed line is below tokens of the third sample that differ from those of the second one."
+        if any(pair.example for pair in view.pairs):
+            text += " Above them stands what was asked, with the reference answer in \u27e8 \u27e9."
         sections.append(Section("samples", "Samples", (text,)))
         sections.append(Section("diversity", "Diversity", tuple(_about_diversity(view))))
     if view.cost or view.evaluate_cost:

@@ -324,6 +324,7 @@ class PairView:
         chosen: why it is shown.
         first, second: the samples of linear and of the tuned schedule.
         third: that of the best hand-made schedule, in comparison with the second one; None if there is none.
+        example: what was asked, with references in angle brackets; empty for free text and in older records.
     """
 
     steps: int
@@ -332,6 +333,7 @@ class PairView:
     first: Drawn
     second: Drawn
     third: Drawn | None = None
+    example: str = ""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from torch import Tensor
 from mdm_tune.core.json_record import JsonRecord
 from mdm_tune.core.statistics import Estimate
 from mdm_tune.core.types import Direction, Use, sign_of
+from mdm_tune.datasets.examples import Example
 from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.evaluation.scores import Reveals, Scores
 from mdm_tune.evaluation.settings import Key
@@ -43,6 +44,7 @@ __all__ = [
 ]
 
 FIRST = 2  # pairs per budget that are the first of the split, whatever their values
+MOST_ASKED = 600  # characters of an example
 Chosen = Literal["first", "largest gain", "largest loss"]
 
 
@@ -318,6 +320,8 @@ class SamplePair(JsonRecord):
         second: The sample of the other policy.
         third: The sample of the best hand-made schedule other than linear, in comparison with ``second``; None if there
             is none, or if it is one of the two.
+        example: What was asked, with references in angle brackets, at most its last characters; empty for free text
+            and in older records.
     """
 
     steps: int
@@ -326,6 +330,7 @@ class SamplePair(JsonRecord):
     first: DrawnPieces
     second: DrawnPieces
     third: DrawnPieces | None = None
+    example: str = ""
 
 
 def sample_pairs(run: Run, linear: Scores, other: Scores, beside: Scores | None = None) -> Iterator[SamplePair]:
@@ -358,10 +363,22 @@ def sample_pairs(run: Run, linear: Scores, other: Scores, beside: Scores | None 
         third = None
         if beside is not None and beside.setting.key not in (linear.setting.key, other.setting.key):
             third = next(_drawn(run, row, beside, other), None)
-        example_id = run.evaluator.split(linear.use).ids[row]
+        split = run.evaluator.split(linear.use)
         yield SamplePair(
-            steps=other.setting.steps, id=example_id, chosen=chosen, first=first, second=second, third=third
+            steps=other.setting.steps,
+            id=split.ids[row],
+            chosen=chosen,
+            first=first,
+            second=second,
+            third=third,
+            example=_asked(split.examples[row]) if split.examples else "",
         )
+
+
+def _asked(example: Example) -> str:
+    """An example with its references, cut at its beginning; empty for free text, which asks nothing."""
+    text = example.shown if example.conditional else ""
+    return text if len(text) <= MOST_ASKED else f"\u2026{text[1 - MOST_ASKED :]}"
 
 
 def _drawn(run: Run, row: int, *both: Scores) -> Iterator[DrawnPieces]:

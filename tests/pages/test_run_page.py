@@ -183,6 +183,13 @@ def test_differing_tokens_are_marked_without_colour_too() -> None:
     assert any(each.get("dir") == "auto" for each in page.named("div"))
 
 
+def test_samples_stand_below_what_was_asked() -> None:
+    asked = {**pair("equal and other"), "example": "2 + 2 =\u27e8 4\u27e9"}
+    text = read_page(checked(made(two_budgets() | {"sample_pairs": [asked]}))).text
+    assert "2 + 2 =\u27e8 4\u27e9" in text and "with the reference answer in \u27e8" in text
+    assert "what was asked" not in read_page(checked(made(two_budgets() | {"sample_pairs": [pair("a")]}))).text
+
+
 def test_long_samples_are_cut_and_say_so() -> None:
     text = checked(made(two_budgets() | {"sample_pairs": [pair("x" * 10_000)]}))
     assert "8\u202f500 more characters" in text and "x" * 1600 not in text

@@ -17,10 +17,11 @@ import torch
 
 from mdm_tune.core.permissions import Permissions
 from mdm_tune.core.statistics import Estimate
+from mdm_tune.datasets.examples import Example, Hole
 from mdm_tune.evaluation.scores import Cost, Reveals, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.build import Run
-from mdm_tune.run.page_records import BudgetDetails, SamplePair, WinsRecord, _part, _reveals, sample_pairs
+from mdm_tune.run.page_records import BudgetDetails, SamplePair, WinsRecord, _asked, _part, _reveals, sample_pairs
 from mdm_tune.run.search_records import SearchResult
 from mdm_tune.schedules.adaptive_names import AdaptiveName
 from mdm_tune.schedules.counts import to_counts
@@ -64,7 +65,7 @@ def scores_of(label: str, texts: list[str], values: list[float]) -> Scores:
 def pairs(linear: list[str], other: list[str], values: list[float], direction: str = "maximize") -> list[SamplePair]:
     evaluator = SimpleNamespace(
         metric=SimpleNamespace(direction=direction),
-        split=lambda use: SimpleNamespace(ids=[f"{use}-{row}" for row in range(len(linear))]),
+        split=lambda use: SimpleNamespace(ids=[f"{use}-{row}" for row in range(len(linear))], examples=()),
     )
     run = cast(Run, SimpleNamespace(dataset=Data(), evaluator=evaluator))
     zeros = [0.0] * len(linear)
@@ -112,7 +113,7 @@ def test_a_third_sample_is_compared_with_the_second_one() -> None:
         SimpleNamespace(
             dataset=Data(),
             evaluator=SimpleNamespace(
-                metric=SimpleNamespace(direction="maximize"), split=lambda use: SimpleNamespace(ids=["0"])
+                metric=SimpleNamespace(direction="maximize"), split=lambda use: SimpleNamespace(ids=["0"], examples=())
             ),
         ),
     )
@@ -126,6 +127,13 @@ def test_a_third_sample_is_compared_with_the_second_one() -> None:
     for same in (linear, tuned):  # a schedule with the counts of one of the two is no third one
         (pair,) = sample_pairs(run, linear, tuned, replace(sine, setting=same.setting))
         assert pair.third is None
+
+
+def test_a_pair_says_what_was_asked_and_which_answer_is_right() -> None:
+    asked = Example("0", ("2 + 2 =", Hole(" 4")))
+    assert _asked(asked) == "2 + 2 =\u27e8 4\u27e9" and _asked(Example("1", (Hole("free text"),))) == ""
+    long = _asked(Example("2", ("x" * 1000, Hole("yz"))))
+    assert len(long) == 600 and long.startswith("\u2026x") and long.endswith("x\u27e8yz\u27e9")
 
 
 def test_wins_ties_and_losses_follow_the_direction() -> None:
