@@ -29,11 +29,15 @@ def diversity_texts(budgets: Sequence[BudgetView]) -> Iterator[str]:
     measured = [(each.share, budget) for budget in open_budgets if (each := _entropy_loss(budget)) is not None]
     if not measured:
         return
-    share, budget = max(measured, key=lambda found: found[0])
-    limit = "reaches the limit" if share < (budget.threshold or 1.0) else "exceeds both the limit and the noise"
+    _, budget = max(measured, key=lambda found: found[0])
+    compared = [loss for each in open_budgets for loss in each.losses if loss.than == "reference"]
+    names = and_listed(list(dict.fromkeys(figure_name(loss.figure) for loss in compared)))
+    within = max(loss.share for loss in compared) < (budget.threshold or 1.0)
+    limit = f"{100 * (budget.threshold or 1.0):g} %"
+    limit = f"{limit} or more" if within else f"more than both {limit} and the noise"
     rest = " At the other budgets it is no lower." if len(measured) > 1 else ""
     at = f"linear at {quantity(budget.reference_steps or 0, 'step')}"
-    yield f"Compared with {at}, no loss of diversity {limit}. {_entropy_text(budget)}{rest}"
+    yield f"No figure of diversity ({names}) is lower than that of {at} by {limit}. {_entropy_text(budget)}{rest}"
 
 
 def _lost(loss: LossView, budget: BudgetView, others: Sequence[str]) -> str:
@@ -66,15 +70,11 @@ def _entropy_loss(budget: BudgetView) -> LossView | None:
 
 
 def _entropy_text(budget: BudgetView) -> str:
-    """How the token entropy of the samples compares with that of linear at many steps; empty if it was not measured."""
+    """How the token entropy of the samples compares with linear at many steps; empty if it was not measured."""
     loss = _entropy_loss(budget)
     if loss is None or budget.reference_steps is None:
         return ""
     sign = 1 if loss.share >= 0 else -1
     ends = "" if loss.ends is None else " [{:.1f}, {:.1f}]".format(*sorted(100 * sign * end for end in loss.ends))
     change = f"{100 * sign * loss.share:.1f} %{ends} {'below' if sign > 0 else 'above'}"
-    limit = "" if budget.threshold is None else f" (limit {100 * budget.threshold:g} %)"
-    return (
-        f"At {quantity(budget.steps, 'step')} token entropy is {change} that of linear at "
-        f"{quantity(budget.reference_steps, 'step')}{limit}: {'flagged' if loss.flagged else 'not flagged'}."
-    )
+    return f"At {quantity(budget.steps, 'step')} token entropy is {change} that of linear."

@@ -94,8 +94,8 @@ def cut_text(text: str, longest: int) -> str:
 
 
 def figure_name(name: str) -> str:
-    """A figure of diversity in words. What records call distinct tokens are runs of three."""
-    return "distinct trigrams" if name == "distinct_tokens" else name.replace("_", " ")
+    """A figure of diversity in words. What records call distinct tokens are runs of three, and not all texts answer."""
+    return {"distinct_tokens": "distinct trigrams", "answer_length": "sample length"}.get(name, name.replace("_", " "))
 
 
 def without_value(label: str) -> str:

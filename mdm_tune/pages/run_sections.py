@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from mdm_tune.core.messages import listed, quantity
-from mdm_tune.pages.diversity_sentences import diversity_texts
 from mdm_tune.pages.landscapes import wins_at_edge
 from mdm_tune.pages.names import FIGURES, and_listed, cut_text, figure_name, large, role_of, short_name, short_names
 from mdm_tune.pages.run_looks import Looks
@@ -266,13 +265,12 @@ def tuned_rows(view: RunView) -> dict[tuple[str, int], str]:
 
 
 def _about_diversity(view: RunView) -> Iterator[str]:
-    yield from diversity_texts(view.budgets)
     yield "A schedule can raise a score by making samples alike, so their diversity is measured too."
     figures = {figure for budget in view.budgets for figure in budget.diversity.get("winner", ())}
     figures |= {figure for row in view.rows for figure in row.diversity}
     said = [f"{figure_name(name)}: {text}" for name, text in FIGURES.items() if name in figures]
     if said:
-        yield f"More is more diverse. {'; '.join(said).capitalize()}."
+        yield f"More is more diverse; errors count as diverse too. {'; '.join(said).capitalize()}."
     threshold = next((budget.threshold for budget in view.budgets if budget.threshold is not None), None)
     if threshold is not None:
         yield f"A loss of more than {100 * threshold:g} % that exceeds the noise is flagged."

@@ -76,7 +76,7 @@ def test_a_loss_of_diversity_is_said_with_what_linear_loses() -> None:
     shared = [{**loss, "flagged": True, "blocks": False} for loss in LOSSES["losses"]]
     assert verdict(budget_record(FLAGGED, diversity_losses={**LOSSES, "losses": shared}))[1:3] == [
         "  below linear at 64 steps (in brackets how far linear at this budget is): token entropy 6.2 % (1.1 %), "
-        "answer length 2.0 % (0.0 %)",
+        "sample length 2.0 % (0.0 %)",
         "  below the data (in brackets how far linear at this budget is): token entropy 12.0 % (10.0 %)",
     ]
     assert diversity_table(budget_record()) is None
