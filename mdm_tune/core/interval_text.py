@@ -38,13 +38,16 @@ def estimate_text(record: Record, value: str = "value", ci: str = "ci") -> str:
     return interval_text(record[value], record[ci], record.get("no_interval"))
 
 
-def interval_text(value: float | None, bounds: Sequence[float | None] | None, missing: str | None = "exact") -> str:
+def interval_text(
+    value: float | None, bounds: Sequence[float | None] | None, missing: str | None = "exact", *, least: int = 0
+) -> str:
     """A value with its interval, in the decimals of ``interval_decimals``.
 
     Args:
         value: the value; None stands for infinity.
         bounds: the interval; None if there is none, and None for an unknown bound.
         missing: the reason why there is no interval; "exact" for a value without a sampling error.
+        least: decimals at least, as for a column of values.
     """
     value = finite_or_none(value)
     if value is None:
@@ -54,7 +57,7 @@ def interval_text(value: float | None, bounds: Sequence[float | None] | None, mi
     low, high = map(finite_or_none, bounds)
     if low is None or high is None:
         return f"{value:.5f} [unknown]"
-    decimals = interval_decimals(low, high)
+    decimals = max(least, interval_decimals(low, high))
     value, low, high = (round(number, decimals) + 0.0 for number in (value, low, high))  # + 0.0 turns -0.0 into 0.0
     return f"{value:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
 

@@ -20,7 +20,7 @@ from mdm_tune.pages.run_figures import figures_of
 from mdm_tune.pages.run_looks import Looks
 from mdm_tune.pages.run_pastes import pastes_of
 from mdm_tune.pages.run_sections import origins, sections_of, tuned_rows
-from mdm_tune.pages.run_tables import diversity_table, own_calls, values_of_data
+from mdm_tune.pages.run_tables import decimals_of, diversity_table, own_calls, values_of_data
 from mdm_tune.pages.run_views import BudgetView, Drawn, PairView, RunView, State
 from mdm_tune.pages.sentences import best_budget, caveat, findings, headline, lead
 from mdm_tune.pages.template import MOST_BYTES, rendered
@@ -118,6 +118,7 @@ def page_of(view: RunView, detail: Detail) -> str:
         diversity=diversity_table(view),
         data_values=values_of_data(view),
         own_calls=own_calls(view),
+        places=decimals_of(view),
         rules={
             kind: RULES[kind] for budget in view.budgets for each in budget.policies if (kind := each.kind) in RULES
         },

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from mdm_tune.core.interval_text import interval_decimals
 from mdm_tune.core.messages import quantity
 from mdm_tune.core.statistics import Estimate
-from mdm_tune.pages.run_views import BudgetView, RunView
+from mdm_tune.pages.run_views import BudgetView, GainView, RunView
 
-__all__ = ["DiversityRow", "DiversityTable", "diversity_table", "own_calls", "values_of_data"]
+__all__ = ["DiversityRow", "DiversityTable", "decimals_of", "diversity_table", "own_calls", "values_of_data"]
 
 Figures = Mapping[str, Estimate]
 
@@ -111,3 +113,22 @@ def own_calls(view: RunView) -> bool:
         return False
     rows = [row for budget in view.budgets for row in budget.baselines.values()]
     return any(b.calls != b.steps for b in view.budgets) or any(row.calls not in (None, row.steps) for row in rows)
+
+
+def decimals_of(view: RunView) -> dict[str, tuple[int, int]]:
+    """The decimals of the columns of values and of gains, by table: as many as the shortest interval of each needs."""
+    kinds = [each for budget in view.budgets for each in budget.policies]
+    values = [row.estimate for budget in view.budgets for row in budget.baselines.values()]
+    values += [budget.estimate for budget in view.budgets] + [value for _, value in values_of_data(view)]
+    gains = [gain for budget in view.budgets for gain in budget.over.values()]
+    return {
+        "kinds": (_decimals(each.estimate for each in kinds), _decimals(each.gain for each in kinds)),
+        "winners": (_decimals(values), _decimals(gains)),
+        "rows": (_decimals(row.estimate for row in view.rows), _decimals(row.difference for row in view.rows)),
+    }
+
+
+def _decimals(column: Iterable[Estimate | GainView | None]) -> int:
+    found = [each.ci if isinstance(each, Estimate) else each.familywise or each.own for each in column if each]
+    ends = [each for each in found if each is not None and all(map(math.isfinite, each))]
+    return max((interval_decimals(*each) for each in ends), default=0)

@@ -15,7 +15,7 @@ from mdm_tune.core.statistics import Estimate
 from mdm_tune.pages.charts import Figure, custom_properties
 from mdm_tune.pages.names import cut_text, figure_name, large, short_name, time_text
 from mdm_tune.pages.run_views import GainView
-from mdm_tune.pages.sentences import value_text, verdict_text
+from mdm_tune.pages.sentences import verdict_text
 from mdm_tune.pages.svg import BREAKS
 from mdm_tune.version import __version__
 
@@ -83,12 +83,12 @@ def _environment() -> Environment:
         "full": _full,
         "digits": significant,
         "quantity": quantity,
-        "short": value_text,
-        "low": lambda estimate: _ends(estimate)[0],
-        "high": lambda estimate: _ends(estimate)[1],
+        "short": lambda estimate, least=0: _value_text(estimate, least).split(" ")[0].replace("infinite", "not finite"),
+        "low": lambda estimate, least=0: _ends(estimate, least)[0],
+        "high": lambda estimate, least=0: _ends(estimate, least)[1],
         "minus": lambda text: text.replace("-", "\u2212"),
-        "signed": lambda gain: _signed(gain).replace("-", "\u2212"),
-        "interval": lambda gain: _interval(gain).replace("-", "\u2212"),
+        "signed": lambda gain, least=0: _signed(gain, least).replace("-", "\u2212"),
+        "interval": lambda gain, least=0: _interval(gain, least).replace("-", "\u2212"),
         "verdict": verdict_text,
         "name": short_name,
         "large": large,
@@ -120,22 +120,27 @@ def _full(number: float | None) -> str:
     return repr(number) if number is not None and math.isfinite(number) else ""
 
 
-def _ends(estimate: Estimate) -> tuple[str, str]:
+def _value_text(estimate: Estimate, least: int) -> str:
+    """The value with its interval, in at least so many decimals."""
+    return estimate.text if estimate.ci is None else interval_text(estimate.value, estimate.ci, least=least)
+
+
+def _ends(estimate: Estimate, least: int) -> tuple[str, str]:
     """The ends of the interval, with the decimals of the value."""
-    low, _, high = estimate.text.partition("[")[2].rstrip("]").partition(", ")
+    low, _, high = _value_text(estimate, least).partition("[")[2].rstrip("]").partition(", ")
     return low, high
 
 
-def _signed(gain: GainView) -> str:
-    text = _gain_text(gain).partition(" ")[0].replace("infinite", "not finite")
+def _signed(gain: GainView, least: int) -> str:
+    text = _gain_text(gain, least).partition(" ")[0].replace("infinite", "not finite")
     return text if text.startswith("-") or not math.isfinite(gain.value) else f"+{text}"
 
 
-def _interval(gain: GainView) -> str:
+def _interval(gain: GainView, least: int) -> str:
     """The corrected interval in brackets; why there is none; empty for exact values."""
-    text = _gain_text(gain).partition(" ")[2]
+    text = _gain_text(gain, least).partition(" ")[2]
     return text.strip()
 
 
-def _gain_text(gain: GainView) -> str:
-    return interval_text(gain.value, gain.familywise or gain.own, gain.reason)
+def _gain_text(gain: GainView, least: int) -> str:
+    return interval_text(gain.value, gain.familywise or gain.own, gain.reason, least=least)

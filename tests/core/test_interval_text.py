@@ -31,3 +31,8 @@ def test_intervals_show_two_digits_of_their_width(value: float | None, bounds: A
 def test_a_zero_has_no_sign() -> None:
     assert interval_text(-1e-17, (-2e-17, -1e-18)) == "0.000000 [0.000000, 0.000000]"
     assert interval_text(-0.0004, (-0.001, 0.0002)) == "-0.0004 [-0.0010, 0.0002]"
+
+
+def test_a_column_may_ask_for_more_decimals_and_never_for_fewer() -> None:
+    assert interval_text(0.5, (0.25, 0.75), least=4) == "0.5000 [0.2500, 0.7500]"
+    assert interval_text(0.5, (0.4375, 0.5625), least=0) == interval_text(0.5, (0.4375, 0.5625)) == "0.50 [0.44, 0.56]"

@@ -7,7 +7,7 @@ from typing import Any
 
 from mdm_tune.pages.run_looks import Looks
 from mdm_tune.pages.run_page import run_page
-from mdm_tune.pages.run_tables import diversity_table, own_calls, values_of_data
+from mdm_tune.pages.run_tables import decimals_of, diversity_table, own_calls, values_of_data
 from tests.pages.test_run_page import RIVAL, checked, made
 from tests.support.html_pages import read_page
 from tests.support.search_results import BUDGET, FLAGGED, two_budgets
@@ -77,3 +77,19 @@ def test_a_hand_made_winner_has_one_row_in_the_tables_and_one_line_in_the_charts
     view = made(two_budgets() | {"budgets": [linear]})
     assert "tuned" not in figures_of(view)["quality"].description.replace("of each schedule", "")
     assert run_page(view).count('<td class="name">') >= 1
+
+
+def test_a_column_has_one_number_of_decimals() -> None:
+    """Intervals of widths 0.125 and 0.0625 need two and three decimals."""
+    wide = {"value": 0.5, "ci": [0.4375, 0.5625], "no_interval": None, "independent": 64}
+    narrow = {**wide, "ci": [0.46875, 0.53125]}
+    gain = {**BUDGET["gain_over_linear"], "value": 0.25}
+    over = {**gain, "ci": [0.1875, 0.3125], "ci_familywise": [0.1875, 0.3125]}
+    record = {**BUDGET, **wide, "baselines": {"linear": narrow, "sine": wide}, "gains_over_baselines": {"sine": over}}
+    record["gain_over_linear"] = {**gain, "ci": [0.21875, 0.28125], "ci_familywise": [0.21875, 0.28125]}
+    view = made(two_budgets() | {"budgets": [record]})
+    assert decimals_of(view) == {"kinds": (0, 0), "winners": (3, 3), "rows": (0, 0)}
+    text = read_page(checked(view)).text
+    table = text[text.index("Values on the report split") : text.index("Landscape", text.index("Values on the report"))]
+    assert "0.500 [0.438, 0.562]" in table and "+0.250 [0.188, 0.312]" in table and "0.50 [" not in table
+    assert decimals_of(made(two_budgets() | {"budgets": []}))["winners"] == (0, 0)
