@@ -305,7 +305,7 @@ def _alphas(view: RunView, looks: Looks) -> Entries:
         schedule, at = schedule_of(budgets[0]), [str(budget.steps) for budget in budgets]
         assert schedule is not None
         look = looks.of(budgets[0].label, budgets[0].steps)
-        look = look if budgets[0].hand_made else replace(look, dash=DASHES[len(series) % len(DASHES)])
+        look = replace(look, dash=DASHES[len(series) % len(DASHES)])
         add(f"{name}, {and_listed(at)} step{'' if at == ['1'] else 's'}", schedule, look)
     if not series:
         return

@@ -129,7 +129,9 @@ def _without_a_gain(budgets: Sequence[BudgetView]) -> str:
     if verdict is Verdict.LESS_DIVERSE:
         return f"No gain over linear counts: the value is higher by {gain} {at}, but the samples are less diverse."
     if verdict is Verdict.NOT_CLAIMED:
-        return f"No gain over linear is claimed: {gain} {at} does not hold after correction for all budgets."
+        few = _few_differ(best)
+        why = f", but only {few}" if few else " does not hold after correction for all budgets"
+        return f"No gain over linear is claimed: {gain} {at}{why}."
     if verdict is Verdict.WORSE:
         loss = "" if best.rejected is None else f" ({best.rejected[2].text} {at})"
         return f"No schedule is better than linear. The one that was chosen is worse{loss}, so linear is returned."
@@ -466,7 +468,13 @@ def verdict_text(budget: BudgetView) -> str:
     """A few words on what the comparison with linear shows."""
     if budget.verdict is not Verdict.NOT_CLAIMED:
         return str(budget.verdict.value)
-    differing, fewest = budget.gain.differing, budget.gain.fewest
-    if differing is not None and fewest is not None and differing < fewest:
-        return f"no gain is claimed: {differing} examples differ, {fewest} must"
+    if few := _few_differ(budget):
+        return f"no gain is claimed: {few}"
     return "no gain is claimed: the interval that is corrected for all budgets contains 0"
+
+
+def _few_differ(budget: BudgetView) -> str:
+    """How many examples differ where they are too few for a claim; empty if they are enough, or unknown."""
+    differing, fewest = budget.gain.differing, budget.gain.fewest
+    few = differing is not None and fewest is not None and differing < fewest
+    return f"{differing} examples differ, {fewest} must" if few else ""

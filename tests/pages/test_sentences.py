@@ -136,6 +136,9 @@ def test_a_gain_at_more_calls_is_none_at_equal_cost() -> None:
 def test_the_verdict_in_words_says_why_nothing_is_claimed() -> None:
     few, uncorrected = (view({**BUDGET, "gain_over_linear": gain}).budgets[0] for gain in (FEW, UNCORRECTED))
     assert verdict_text(few) == "no gain is claimed: 7 examples differ, 10 must"
+    assert headline(view({**BUDGET, "gain_over_linear": FEW})) == (
+        "No gain over linear is claimed: 0.030 [0.018, 0.042] at 4 steps, but only 7 examples differ, 10 must."
+    )
     assert verdict_text(uncorrected) == "no gain is claimed: the interval that is corrected for all budgets contains 0"
 
 
