@@ -50,13 +50,14 @@ def compared_headline(runs: Sequence[Compared]) -> str:
     if not searched:
         return f"{quantity(len(runs), 'run')}, none of which is a finished search."
     what = "policy" if any(budget.adaptive for run in searched for budget in run.view.budgets) else "schedule"
+    what = f"{'chosen' if any(run.view.word == 'chosen' for run in searched) else 'tuned'} {what}"
     several = any(len(run.view.budgets) > 1 for run in won)
     some = ", at one budget or more" if several else ""
     if len(searched) == 1:
         how = "is" if won else "is not shown to be"
-        return f"The tuned {what} {how} better than linear in the one search of these runs{some}."
+        return f"The {what} {how} better than linear in the one search of these runs{some}."
     which = "all" if len(won) == len(searched) else "none" if not won else str(len(won))
-    return f"The tuned {what} is better than linear in {which} of {len(searched)} searches{some}."
+    return f"The {what} is better than linear in {which} of {len(searched)} searches{some}."
 
 
 def comparison_figures(runs: Sequence[Compared]) -> dict[str, Figure]:
@@ -158,7 +159,7 @@ def _gain(run: Compared, budget: BudgetView) -> Gain:
 
 
 def _quality(runs: Sequence[Compared], metric: str) -> Figure:
-    """Tuned and linear of each run, in neighbouring lines."""
+    """The winners and linear of each run, in neighbouring lines."""
     series = []
     for run in runs[: MOST_LINES // 2]:
         tuned = [(budget.calls, budget.estimate) for budget in run.view.budgets]
@@ -189,7 +190,7 @@ def _quality(runs: Sequence[Compared], metric: str) -> Figure:
         x=Axis("denoiser calls of a sequence", log=len(ticks) > 1, ticks=ticks),
         y=axis_of_metric(runs[0].view),
         title=f"{metric} against denoiser calls, by run",
-        description=f"{metric} of the tuned schedules and of linear in each run. {said}.{left_out}",
+        description=f"{metric} of the winners and of linear in each run. {said}.{left_out}",
     )
 
 
@@ -215,6 +216,6 @@ def _schedules(runs: Sequence[Compared]) -> Figure | None:
         [*series[: MOST_LINES - 1], Series("linear", times, times, role="linear")],
         x=Axis("time t, from all masked to data", low=0, high=1),
         y=Axis("alpha, share of revealed tokens", low=0, high=1),
-        title="Tuned mask schedules, by run",
+        title="Mask schedules of the winners, by run",
         description="; ".join(f"{each.name} is at {each.y[CURVE // 2]:.2f} halfway" for each in series) + ".",
     )

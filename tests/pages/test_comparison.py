@@ -51,6 +51,15 @@ def test_the_headline_counts_the_runs_with_a_gain(views: list[RunView], words: s
     assert words in compared_headline(named_runs(views))
 
 
+def test_a_hand_made_winner_is_not_called_tuned() -> None:
+    sine = {**BUDGET, "schedule": {"type": "sine", "a": None, "b": None}}
+    sine["baselines"] = {**BUDGET["baselines"], "sine": BUDGET["baselines"]["linear"]}
+    runs = [view("sine", sine), NONE]
+    assert compared_headline(named_runs(runs)).startswith("The chosen schedule is better than linear in 1 of 2")
+    text = read_page(comparison_page(runs)).text
+    assert "sine: hand-made sine" in text and "he tuned" not in text
+
+
 def test_names_tell_the_runs_apart() -> None:
     moved = replace(WON, path="elsewhere/won")
     assert [run.name for run in named_runs([WON, moved, NONE])] == ["runs/won", "elsewhere/won", "none"]
