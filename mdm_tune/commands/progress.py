@@ -25,7 +25,7 @@ RECENT, RECENT_SHARE = 10.0, 0.5  # seconds, or share of the time so far, of who
 BASIS = 1.0  # seconds of measured work that an estimate needs
 ENDING = 0.2  # seconds of intervals and files at the end of a command of known stages
 PROPOSALS = "proposals"  # the kind of work that is counted in trials
-DOUBLED = 90  # trials after which a trial takes twice the time, where values are exact
+DOUBLED = 120  # trials after which a trial takes twice the time, where values are exact
 BUDGETS = "budgets"  # the kind of work that is counted in budgets; all others are counted in denoiser rows
 OTHERWISE = {PROPOSALS: 0.1, BUDGETS: 0.5}  # seconds of one, until one was timed
 

@@ -191,7 +191,7 @@ class SearchPlan:
             count, rows = self.batch.count, self.counted / max(1.0, self.rows("tune", self.steps))
             if self.policy != "counts":
                 which = "later" if self.batch.first else "first"
-                self.looked[which] += rows
+                self.looked[which] += min(rows, count * self._most_looking)  # more is rare, and says nothing of others
                 self.looking[which] += count
             elif self.batch.first > 0 and not self.priced:
                 self.raced_here, self.racing_here = self.raced_here + rows, self.racing_here + count
@@ -288,7 +288,7 @@ class SearchPlan:
             if policy == "counts":  # linear is the first
                 first, each = full * (1 - pilot * (study == 0)), full * self._share(here=here)
             else:
-                first, each = full * self._looking("first", examples), full * self._looking("later", examples)
+                first, each = full * self._looking("first"), full * self._looking("later")
             one = min(1.0, trials)
             if here and self.finished[study]:
                 first, one = each, begun
@@ -305,10 +305,14 @@ class SearchPlan:
         usual = (raced + FEW * guess) / (racing + FEW)
         return (self.raced_here + MANY * usual) / (self.racing_here + MANY) if here else usual
 
-    def _looking(self, which: Literal["first", "later"], examples: int) -> float:
+    @property
+    def _most_looking(self) -> float:
+        """The most rows that such a trial usually takes, as a multiple of scoring a schedule on all examples."""
+        return rows_of_looking(len(self.run.evaluator.split("tune").ids), again=False)
+
+    def _looking(self, which: Literal["first", "later"]) -> float:
         """The rows that a trial of an adaptive plan takes, as a multiple of scoring a schedule on all examples."""
-        guess = LOOKED[which] * rows_of_looking(examples, again=False)
-        return (self.looked[which] + SOME * guess) / (self.looking[which] + SOME)
+        return (self.looked[which] + SOME * LOOKED[which] * self._most_looking) / (self.looking[which] + SOME)
 
     def _comparison_rows(self, steps: int, waiting: Sequence[float], here: bool) -> float:
         """The rows of the comparisons that are still to run or to finish."""
