@@ -240,12 +240,12 @@ def _about_map(view: RunView, budget: BudgetView, looks: Looks) -> Iterator[str]
         won = f"; {budget.name} is the winner" if budget.name in named else ""
         yield f"{and_listed(named)} {'are' if len(named) > 1 else 'is'} no Beta(a, b) and not on the map{won}."
     examples = max((point.examples or 0 for point in budget.points), default=0)
-    if examples and budget.examples:
+    if examples:
         seen = len({(point.a, point.b) for point in budget.points} - {*EXACTLY_NAMED.values()})
         hidden = f"; {len(budget.points) - seen} of them lie under other marks" if seen < len(budget.points) else ""
         yield (
             f"The map rests on {quantity(len(budget.points), 'trial')} with at most {large(examples)} examples "
-            f"each{hidden}. Gains are those of the comparison on {large(budget.examples)} unseen examples."
+            f"each{hidden}."
         )
         if len(budget.points) < FEW:
             yield "So few trials say little of the whole map."
@@ -271,6 +271,3 @@ def _about_diversity(view: RunView) -> Iterator[str]:
     said = [f"{figure_name(name)}: {text}" for name, text in FIGURES.items() if name in figures]
     if said:
         yield f"More is more diverse; errors count as diverse too. {'; '.join(said).capitalize()}."
-    threshold = next((budget.threshold for budget in view.budgets if budget.threshold is not None), None)
-    if threshold is not None:
-        yield f"A loss of more than {100 * threshold:g} % that exceeds the noise is flagged."
