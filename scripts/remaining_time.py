@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import pickle
+import re
 import tempfile
 import time
 from collections import Counter
@@ -93,6 +94,11 @@ took. It shows how well the work is foreseen, apart from the speed.
 The runs:
 
 {runs}
+
+*plans* and *policies* were also run with seeds 1 to 4, at commits 35cf27c and 351035f. With the present estimates 21 of
+these 24 meet the goal. *plans* with seed 2 was 37 % too short at a quarter: its values took more tries than usual.
+*policies* with seed 4 was 32 % and 40 % too long at a half and at three quarters: the trials at 4 steps took many rows,
+and those at 8 steps were dropped early. What trials take varies that much, and few of them are left at that point.
 """
 
 
@@ -402,7 +408,7 @@ def verdict(traces: Mapping[str, Trace]) -> str:
     missed = [
         f"*{name}* misses it in {quantity(count, 'line')} while it shows “{doing}”."
         for name, trace in traces.items()
-        for doing, count in Counter(trace.missed).items()
+        for doing, count in Counter(re.sub(r"(trial|split).*", r"\1", shown) for shown in trace.missed).items()
     ]
     return (
         f"Of the {len(errors)} estimates at a quarter, a half and three quarters {met} meet it. Of all {len(lines)} "
