@@ -90,8 +90,8 @@ class StandIns(JsonRecord):
         if exact:
             parts += [_exact_loss(name, each.value, gain) for name, each in kept.items()]
         elif kept:
-            losses = (f"{name} loses {each.corrected_text}" for name, each in kept.items())
-            parts.append(f"not shown to be worse (corrected intervals): {', '.join(losses)}")
+            gains_over = ", ".join(f"{each.corrected_text} over {name}" for name, each in kept.items())
+            parts.append(f"not shown to be worse: {', '.join(kept)} (the winner's gain, corrected: {gains_over})")
         if gains and not kept:
             limit = f"loses more than {100 * SHARE:g} % of the gain over linear" if gain > ROUNDING else "is worse"
             parts.append(f"each baseline {limit}" if exact else "each baseline is shown to be worse")

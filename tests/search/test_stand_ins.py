@@ -151,6 +151,10 @@ def test_baselines_count_by_their_own_comparison() -> None:
     unshown = gain(0.02, (-0.01, 0.05), shown=False)
     measured = StandIns.of(None, {"linear": gain(0.3, (0.2, 0.4)), "sine": unshown}, 0.3)
     assert measured.baselines == {"sine": unshown}
-    assert measured.text == "not shown to be worse (corrected intervals): sine loses 0.020 [-0.010, 0.050]"
+    assert measured.text == (
+        "not shown to be worse: sine (the winner's gain, corrected: 0.020 [-0.010, 0.050] over sine)"
+    )
+    behind = StandIns.of(None, {"sine": gain(-0.02, (-0.05, 0.01), shown=False)}, 0.3).text
+    assert behind.endswith("(the winner's gain, corrected: -0.020 [-0.050, 0.010] over sine)")
     assert StandIns.of(None, {"linear": gain(0.3, (0.2, 0.4))}, 0.3).text == "each baseline is shown to be worse"
     assert StandIns.of(None, {}, 0.3).text == "" and StandIns.from_json(measured.to_json()) == measured
