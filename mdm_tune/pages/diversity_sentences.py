@@ -77,4 +77,5 @@ def _entropy_text(budget: BudgetView) -> str:
     sign = 1 if loss.share >= 0 else -1
     ends = "" if loss.ends is None else " [{:.1f}, {:.1f}]".format(*sorted(100 * sign * end for end in loss.ends))
     change = f"{100 * sign * loss.share:.1f} %{ends} {'below' if sign > 0 else 'above'}"
-    return f"At {quantity(budget.steps, 'step')} token entropy is {change} that of linear."
+    many = quantity(budget.reference_steps, "step")
+    return f"At {quantity(budget.steps, 'step')} token entropy is {change} that of linear at {many}."

@@ -83,7 +83,7 @@ def cost_facts(view: RunView) -> Iterator[tuple[str, str]]:
             )
     for budget in view.budgets if view.cost is not None else ():
         dropped = f", {large(budget.dropped)} of them dropped early" if budget.dropped else ""
-        ended = f"; they ended early: {budget.ended}" if budget.ended else ""
+        ended = f"; why no more trials were run: {budget.ended}" if budget.ended else ""
         missed = "".join(f"; {each}" for each in dict.fromkeys(budget.unreachable))
         yield f"trials at {quantity(budget.steps, 'step')}", f"{large(budget.trials)}{dropped}{ended}{missed}"
     if view.evaluate_cost is not None:

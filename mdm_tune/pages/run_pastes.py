@@ -25,7 +25,7 @@ LOOP = """\
 for count in counts:
     logits = model(tokens)  # one denoiser call
     drawn, score = draw(logits)  # for each hidden position: a token, and how it ranks
-    best = score.masked_fill(tokens != mask, -inf).topk(count).indices
+    best = score.masked_fill(tokens != mask, -torch.inf).topk(count).indices
     tokens[best] = drawn[best]  # reveal `count` tokens"""
 ANCESTRAL = """\
 for before, after in itertools.pairwise(alphas):

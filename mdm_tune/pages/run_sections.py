@@ -10,7 +10,7 @@ from mdm_tune.core.messages import listed, quantity
 from mdm_tune.pages.landscapes import wins_at_edge
 from mdm_tune.pages.names import FIGURES, and_listed, cut_text, figure_name, large, role_of, short_name, short_names
 from mdm_tune.pages.run_looks import Looks
-from mdm_tune.pages.run_views import BudgetView, RunView, State
+from mdm_tune.pages.run_views import NOTHING, BudgetView, RunView, State
 from mdm_tune.pages.sentences import best_budget
 from mdm_tune.schedules.box import EXACTLY_NAMED, NAMED
 from mdm_tune.schedules.equal_cost import MORE_CALLS
@@ -176,7 +176,10 @@ def _about_pasting(view: RunView) -> Iterator[str]:
         texts.setdefault(text, []).append(str(steps))
     for text, at in texts.items():
         shown = f"{and_listed(at)} step{'' if at == ['1'] else 's'}"
-        yield f"What may stand in for the {which} at {shown}: {text}."
+        if text.startswith(NOTHING):
+            yield f"No schedule is known that may take the place of the {which} at {shown}: {text[len(NOTHING) :]}."
+        else:
+            yield f"In place of the {which} at {shown} one may use: {text}."
 
 
 def _about_shared(view: RunView) -> Iterator[str]:
@@ -219,11 +222,14 @@ def _about_map(view: RunView, budget: BudgetView, looks: Looks) -> Iterator[str]
     if full:
         best = max(full, key=lambda point: sign * point.value)
         linear = next((point for point in full if (point.a, point.b) == EXACTLY_NAMED["linear"]), None)
-        beside = "" if linear is None or linear is best else f"; linear has {linear.value:.3g}"
+        beside = "" if linear is None or linear is best else f", linear {linear.value:.3g}"
         equal = sum(point.value == best.value for point in full) - 1
         others = f" {equal} other{' trial has' if equal == 1 else ' trials have'} the same value." if equal else ""
         where = f"({best.a:.2g}, {best.b:.2g})"
-        yield f"{at} the best trial is {where}: {view.about.metric} {best.value:.3g}{beside}.{others}"
+        yield (
+            f"{at} the best trial is {where}. On the examples of the trials its {view.about.metric} is "
+            f"{best.value:.3g}{beside}.{others}"
+        )
     yield "Linear is (0.5, 0.5), squared-sine (1, 1)."
     finalists = " A ring is a finalist, which was compared again on other examples." if budget.choose else ""
     yield (

@@ -16,6 +16,7 @@ from mdm_tune.schedules.equal_cost import CallRatio
 from mdm_tune.schedules.labels import Label
 
 __all__ = [
+    "NOTHING",
     "About",
     "BudgetView",
     "CurveView",
@@ -40,6 +41,7 @@ __all__ = [
 
 Record = Mapping[str, Any]
 ROUNDING = 1e-12
+NOTHING = "nothing, "  # begins a text of stand-ins where there are none
 
 
 class State(Enum):
@@ -408,7 +410,7 @@ def stand_ins_in(record: Record) -> str:
     """What may stand in for a winner, in words; empty if the record does not say it."""
     found = record.get("stand_ins") or {}
     text = str(found.get("text") or "")
-    return text if not text or found.get("rounder") or found.get("baselines") else f"nothing, {text}"
+    return text if not text or found.get("rounder") or found.get("baselines") else f"{NOTHING}{text}"
 
 
 def _line(plan: Record) -> str:

@@ -161,7 +161,7 @@ def _rivals(won: Sequence[BudgetView], *, said: bool) -> str:
             results.setdefault(budget.against_rival, []).append(str(budget.steps))
     itself = [budget for budget in won if budget.hand_made]
     if by_name and not itself and {rivalry for results in by_name.values() for rivalry in results} == {Rivalry.BETTER}:
-        counts = ", all of fixed counts" if any(budget.adaptive for budget in won) else ""
+        counts = " (these have fixed counts)" if any(budget.adaptive for budget in won) else ""
         return f" Also better than every hand-made schedule{counts}."
     text = ""
     for name, results in by_name.items():
@@ -240,7 +240,10 @@ def lead(view: RunView) -> list[tuple[str, str]]:
         of = f" of {shown} steps" if steps else " step"
         what = f"how many tokens each{of} reveals, in sequences{tokens}"
         if any(budget.policies for budget in budgets):
-            what = f"the rule that reveals tokens, at the calls of linear with {shown} steps, in sequences{tokens}"
+            what = (
+                f"the rule that decides how many tokens a call reveals, with as many calls in the mean as linear at "
+                f"{shown} steps, in sequences{tokens}"
+            )
         parts.append(("Tuned", f"{what}; the model stays as it is"))
     if any("linear" in budget.baselines for budget in budgets):
         names = {Label.read(name).name: None for budget in budgets for name in budget.baselines}
@@ -315,7 +318,7 @@ def _savings(view: RunView) -> Iterator[Finding]:
         f"{margin}: {'at least ' if last else ''}{saved['ratio']:.1f} times fewer denoiser calls."
     )
     if last:
-        text += f" Linear at more than {quantity(linear_steps, 'step')} was not measured."
+        text += f" Linear was not scored at more than {quantity(linear_steps, 'step')}."
     if saved.get("linear_too"):
         text += f" Linear at {at} is so too, so the saving is not that of the search."
     yield Finding("note" if saved.get("linear_too") else "good", text)
@@ -364,12 +367,12 @@ def _best_found(view: RunView) -> Iterator[Finding]:
         if not budget.hand_made or chosen is None or not found:
             continue
         label, best = max(found, key=lambda each: view.about.sign * each[1].value)
-        side = "below" if best.value < chosen.value else "above"
+        other_side = "more" if best.value < chosen.value else "less"
         yield Finding(
             "note",
             f"The best schedule that the search found at {quantity(budget.steps, 'step')} is {short_name(label)}: "
-            f"{value_text(best)} on the {quantity(best.count or 0, 'example')} by which schedules are chosen, "
-            f"{abs(best.value - chosen.value):.2g} {side} {budget.name}.",
+            f"{value_text(best)} on the {quantity(best.count or 0, 'example')} by which schedules are chosen, where "
+            f"{budget.name} has {value_text(chosen)}, {abs(best.value - chosen.value):.2g} {other_side}.",
         )
 
 
@@ -387,7 +390,7 @@ def _of_counts(policy: str, gain: GainView, steps: int) -> str:
     if policy == "linear":
         return f"{at} a search over fixed counts alone returns linear too."
     what = "gain" if gain.value >= 0 else "have a gain below zero,"
-    return f"{at} the best fixed counts, {short_name(policy)}, {what} {gain.text}."
+    return f"{at} the best fixed counts, {short_name(policy)}, {what} {gain.text} over linear."
 
 
 def _better_baselines(view: RunView) -> Iterator[Finding]:

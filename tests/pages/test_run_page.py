@@ -283,7 +283,10 @@ def test_costs_say_how_trials_ended_and_equal_counts_are_said() -> None:
     record["unreachable"] = ["klass:0.01@0 cannot make 4 calls", "klass:0.01@0 cannot make 4 calls"]
     page = read_page(checked(made(two_budgets() | {"budgets": [record]})))
     missed = "klass:0.01@0 cannot make 4 calls"
-    assert f"16, 11 of them dropped early; they ended early: the time for trials is used up; {missed}" in page.text
+    assert (
+        f"16, 11 of them dropped early; why no more trials were run: the time for trials is used up; {missed}"
+        in page.text
+    )
     assert page.text.count(missed) == 1
     assert "At 4 steps Beta(0.431, 0.761) has the same counts as sine." in page.text
 
