@@ -179,7 +179,7 @@ def _about_pasting(view: RunView) -> Iterator[str]:
         if text.startswith(NOTHING):
             yield f"No schedule is known that may take the place of the {which} at {shown}: {text[len(NOTHING) :]}."
         else:
-            yield f"In place of the {which} at {shown} one may use: {text}."
+            yield f"In place of the {which} at {shown}: {text}."
 
 
 def _about_shared(view: RunView) -> Iterator[str]:

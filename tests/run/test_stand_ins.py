@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def test_the_files_the_page_and_the_terminal_say_the_same(tmp_path: Path, change
     assert entry["budgets"][0]["stand_ins"] == said and said["text"]
     assert f"in place of the winner: {said['text']}" in verdict(budget)
     view = read_run(RunRecords(name="x", path="x", search=record))
-    page = page_of(view, Detail(landscape=8, pairs=0, characters=0, budgets=1))
+    page = unescape(page_of(view, Detail(landscape=8, pairs=0, characters=0, budgets=1)))
     assert f"In place of the winner at 4 steps: {said['text']}." in page
 
 
