@@ -334,13 +334,14 @@ def _check_alphas(alphas: Tensor, drawing: Drawing, rows: int, blocks: Tensor | 
 
 
 def _check_counts(counts: Tensor, hidden: Tensor, blocks: Tensor | None) -> None:
-    rows, numbers, shown = len(hidden), counts.numpy(), hidden.numpy()  # numpy is faster where there are few numbers
-    whole = numbers.ndim == 3 and numbers.dtype == np.int64 and len(numbers) == rows and numbers.shape[1] > 0
-    if not whole or numbers.min(initial=0) < 0:
+    rows = len(hidden)
+    whole = counts.ndim == 3 and counts.dtype == torch.int64 and counts.shape[0] == rows and counts.shape[1] > 0
+    if not whole or counts.numpy().min(initial=0) < 0:
         raise InputError(
             f"counts must be (rows, blocks, steps) int64 and not negative, got {tuple(counts.shape)} {counts.dtype} "
             f"for {quantity(rows, 'row')}"
         )
+    numbers, shown = counts.numpy(), hidden.numpy()  # numpy is faster where there are few numbers
     total, in_row = numbers.sum(axis=2), shown.sum(axis=1)
     masked = in_row[:, None]
     if blocks is not None:

@@ -147,9 +147,10 @@ def test_counts_of_blocks_that_do_not_sum() -> None:
         torch.tensor([[[1, 1]]]),
         torch.tensor([[1, 1], [2, 1]]),
         torch.tensor([[[1.0, 1.0]], [[1.5, 1.5]]]),
+        torch.ones(2, 1, 2, dtype=torch.bfloat16),  # numpy has no such type
         torch.zeros(2, 0, 2, dtype=torch.int64),
     ],
-    ids=["negative", "rows", "axes", "fractions", "no block"],
+    ids=["negative", "rows", "axes", "fractions", "bfloat16", "no block"],
 )
 def test_counts_of_a_wrong_kind(counts: Tensor) -> None:
     refuse(r"counts must be \(rows, blocks, steps\) int64 and not negative", CountPlan(counts))
