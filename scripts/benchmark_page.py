@@ -57,7 +57,7 @@ contains the text.
   positions, as their own models compute them. This is part of what is compared.
 - **Time.** All samplers of a case run in one process with one thread, and take turns. The machine also did other work.
   Therefore CPU time is compared, and seconds are only shown beside it. Work that shares the caches still disturbs CPU
-  time.
+  time. Freed memory is returned to the system, except where a table says that it is kept.
 - **Ratios** are CPU time of the other sampler divided by ours: above 1, ours is faster. The table shows the median over
   the turns and, in brackets, the smallest and the largest ratio of a turn. In round brackets is the median ratio of
   seconds. There are at least 3 turns, and more where they are short.
@@ -75,6 +75,21 @@ contains the text.
 {slower}
 
 ![CPU time of other samplers divided by ours, by vocabulary](sampling-speed.svg)
+
+## Memory from the system
+
+Memory that the system gives to a process is cleared page by page. By default the C library returns large freed arrays,
+so that every call pays for new ones. Two things follow from this, and both are part of the ratios above:
+
+- Samplers with large temporary arrays lose time. On a GPU, where torch keeps freed memory, they would not.
+- A network loses time too. How much, depends on where small objects happen to lie in memory. This chance decides which
+  sampler is faster where the network is nearly all of the time, as with 27 tokens and 64 rows.
+
+In the last column below, all samplers of the process keep freed memory, up to 256 MiB per array. The commands of
+mdm-tune do this. A program of your own gets the same with the environment variables `MALLOC_MMAP_THRESHOLD_` and
+`MALLOC_TRIM_THRESHOLD_`, both set to 268435456.
+
+{kept}
 
 ## Time
 
@@ -94,8 +109,8 @@ This is the part of our CPU time that is spent outside the denoiser. The rest is
 With a small vocabulary it is the fixed cost of a step: checks, random numbers and the choice of positions. If another
 sampler is faster in a small case, this is the reason. These are some dozens of short operations. After a network, whose
 weights fill the caches of the processor, they take several times as long as by themselves, and longer again if other
-work uses the caches too. So a share holds for one machine and its load. A part of it is the clock, which is read four
-times per call.
+work uses the caches too. So a share holds for one machine and its load. It is measured in calls of their own, in which
+a clock is read four times per step. The clock is a part of it.
 
 {share}
 
@@ -123,18 +138,20 @@ def write_page(page: Path, records: Sequence[Record], *, quick: bool) -> None:
         records: of the cases, in the order of the tables.
         quick: whether these are the cases of the quick form.
     """
-    good = [record for record in records if "failed" not in record]
+    measured = [record for record in records if "failed" not in record]
+    good = [record for record in measured if not record["case"]["kept"]]
     failed = [f"{record['name']} ({record['failed']})" for record in records if "failed" in record]
-    count = quantity(len(good), "case")
+    count = quantity(len(measured), "case")
     form = f"It was measured with `--quick`: {count}." if quick else f"It has {count}."
     if failed:
         form += f" These cases failed: {'; '.join(failed)}."
     text = PAGE.format(
         form=form,
         machine=f"{processor()}, torch {torch.__version__}",
-        commits=", ".join(sorted({record["commit"] for record in good})),
+        commits=", ".join(sorted({record["commit"] for record in measured})),
         summary=summary(good),
         slower=slower(good),
+        kept=kept(measured),
         time=times(good),
         memory=memories(good),
         share=shares(good),
@@ -236,6 +253,23 @@ def slower(records: Sequence[Record]) -> str:
     return f"{text}\n\n" + table([*SIZES, "peer", "CPU time, peer / ours"], rows)
 
 
+def kept(records: Sequence[Record]) -> str:
+    """Time with freed memory returned and kept, for the cases that were measured both ways."""
+    returned = {record["name"]: record for record in records if not record["case"]["kept"]}
+    rows = []
+    for record in records:
+        other = returned.get(record["name"].removesuffix(" kept"))
+        if other is record or other is None:
+            continue
+        own = f"{median(record['cpu']['ours']) / median(other['cpu']['ours']):.2f}"
+        names = [name for name in PEERS if name in record["cpu"] and name in other["cpu"]]
+        rows += [
+            [*sizes(record), own, name, spread(ratios(other, name)), spread(ratios(record, name))] for name in names
+        ]
+    head = (*SIZES, "our time, kept / returned", "peer", "peer / ours, returned", "peer / ours, kept")
+    return table(head, rows)
+
+
 def times(records: Sequence[Record]) -> str:
     """CPU time of ours and the ratio of each peer, for every case."""
     peers, rows = present(records), []
@@ -265,17 +299,12 @@ def memories(records: Sequence[Record]) -> str:
     return table([*SIZES, "ours", *peers], rows)
 
 
-def share(record: Record) -> float:
-    """The part of our CPU time outside the denoiser."""
-    return float(median(loop / whole for loop, whole in zip(record["loop"], record["cpu"]["ours"], strict=True)))
-
-
 def shares(records: Sequence[Record]) -> str:
     """Share of the loop, and its time per denoiser call."""
     rows = [
         [
             *sizes(record),
-            f"{100 * share(record):.1f} %",
+            f"{100 * median(record['share']):.1f} %",
             f"{1000 * median(record['loop']) / record['case']['steps']:.2f}",
         ]
         for record in sorted(records, key=lambda record: (record["case"]["vocabulary"], record["name"]))

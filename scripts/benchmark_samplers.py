@@ -48,6 +48,7 @@ class Case:
         peers: names of the samplers beside ours.
         quick: whether the quick form measures it.
         spread: standard deviation of the logits; the smaller, the flatter are the predictions.
+        kept: whether the process keeps freed memory, as the commands of mdm-tune do.
     """
 
     vocabulary: int
@@ -61,12 +62,14 @@ class Case:
     peers: tuple[str, ...] = ("LLaDA", "plain")
     quick: bool = False
     spread: float = 3.0
+    kept: bool = False
 
     @property
     def name(self) -> str:
         """What tells the case from all others, for ``--only`` and the record."""
         drawn = f"T{self.temperature:g}" + (f" p{self.top_p:g}" if self.top_p < 1 else "")
         trunk = self.trunk + (f" flat{self.spread:g}" if self.spread != Case.spread else "")
+        trunk += " kept" if self.kept else ""
         return f"V{self.vocabulary} L{self.length} B{self.rows} K{self.steps} {self.order} {drawn} {trunk}"
 
     @property
@@ -146,18 +149,30 @@ class TextNetwork:
 AnyNetwork = Network | TextNetwork
 
 
-class Timed:
-    """A denoiser in two parts that counts its calls and their CPU time."""
+class InParts:
+    """The network as our denoiser, in two parts."""
 
     def __init__(self, network: AnyNetwork) -> None:
         self.network, self.vocab_size, self.mask_id = network, network.vocabulary, network.vocabulary
-        self.parts, self.seconds, self.calls = self, 0.0, 0
+        self.parts, self.states, self.head = self, network.states, network.head
 
-    def states(self, tokens: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    def __call__(self, tokens: Tensor, wanted: Tensor) -> Tensor:
+        return self.head(self.states(tokens, *wanted.nonzero(as_tuple=True)))
+
+
+class Timed(InParts):
+    """The same, with a count of its calls and their CPU time, which to read takes time too."""
+
+    def __init__(self, network: AnyNetwork) -> None:
+        super().__init__(network)
+        self.seconds, self.calls = 0.0, 0
+        self.states, self.head = self._states, self._head
+
+    def _states(self, tokens: Tensor, row: Tensor, column: Tensor) -> Tensor:
         self.calls += 1
         return self._timed(self.network.states, tokens, row, column)
 
-    def head(self, states: Tensor) -> Tensor:
+    def _head(self, states: Tensor) -> Tensor:
         return self._timed(self.network.head, states)
 
     def _timed(self, work: Callable[..., Tensor], *arguments: Tensor) -> Tensor:
@@ -165,9 +180,6 @@ class Timed:
         found = work(*arguments)
         self.seconds += time.process_time() - began
         return found
-
-    def __call__(self, tokens: Tensor, wanted: Tensor) -> Tensor:
-        return self.head(self.states(tokens, *wanted.nonzero(as_tuple=True)))
 
 
 class AsPeer(nn.Module):
@@ -224,7 +236,7 @@ def start(case: Case) -> Tensor:
     return torch.cat([prompts(case), torch.full((case.rows, case.length), case.vocabulary)], dim=1)
 
 
-def ours(case: Case, denoiser: Timed) -> Call:
+def ours(case: Case, denoiser: InParts) -> Call:
     """A call of ``mdm_tune.unmask``, with the peers' own counts."""
     dream = case.order == "entropy"
     drawing = Drawing(

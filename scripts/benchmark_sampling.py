@@ -34,8 +34,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
 
 import torch
 from benchmark_page import write_page
-from benchmark_samplers import SIZES, AnyNetwork, Call, Case, Network, Peers, TextNetwork, Timed, ours
+from benchmark_samplers import SIZES, AnyNetwork, Call, Case, InParts, Network, Peers, TextNetwork, Timed, ours
 from pages import commit
+
+from mdm_tune.core.memory import keep_freed_memory
 
 SHORT = 5.0  # CPU seconds of a turn below which the first turn warms up and is not counted
 M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
@@ -84,14 +86,20 @@ def cases() -> Iterator[Case]:
     ):
         quick = rows == 1 and (vocabulary, length, steps) in ((27, 64, 16), (32_000, 64, 4))
         yield Case(vocabulary, length, rows, steps, "ancestral", 1, peers=("MDLM",), quick=quick)
+    # Where freed memory is kept, temporary arrays cost less, in the network and in the peers' loops.
+    for temperature in (0, 1):
+        for vocabulary, rows in ((27, 64), (32_000, 4), (126_464, 1)):
+            yield Case(vocabulary, 64, rows, 4, "confidence", temperature, kept=True)
+    yield Case(text.vocabulary, text.model.config.length - 8, 64, 16, "confidence", 1, trunk="text", kept=True)
 
 
 class Samplers:
-    """Our sampler and its peers on one network, by name."""
+    """Our sampler and its peers on one network, by name, and ours with a clock around the denoiser."""
 
     def __init__(self, case: Case, network: AnyNetwork, peers: Peers) -> None:
+        self.calls: dict[str, Call] = {"ours": ours(case, InParts(network))}
         self.denoiser = Timed(network)
-        self.calls: dict[str, Call] = {"ours": ours(case, self.denoiser)}
+        self.timed = ours(case, self.denoiser)
         for name in peers.of(case):
             self.calls[name] = peers.makers[name](case, network)
 
@@ -109,11 +117,14 @@ def take_turns(case: Case, network: AnyNetwork, peers: Peers, turns: int, enough
         enough: CPU seconds after which no turn begins, if there are three.
     """
     torch.manual_seed(0)
+    if case.kept:
+        assert keep_freed_memory(), "another C library than glibc, or a variable MALLOC_... is set"
     samplers = Samplers(case, network, peers)
     names = list(samplers.calls)
     cpu: dict[str, list[float]] = {name: [] for name in names}
     seconds: dict[str, list[float]] = {name: [] for name in names}
     loop: list[float] = []
+    share: list[float] = []
     drawn = {}
     warm = used = 0.0
     while len(loop) < turns and (len(loop) < 3 or used < enough):
@@ -121,26 +132,28 @@ def take_turns(case: Case, network: AnyNetwork, peers: Peers, turns: int, enough
         measured = {}
         first = len(loop) % len(names)
         for name in (*names[first:], *names[:first]):
-            if name == "ours":
-                samplers.denoiser.seconds, samplers.denoiser.calls = 0.0, 0
             began, clock = time.process_time(), time.monotonic()
             drawn[name] = samplers.calls[name]()
             measured[name] = time.process_time() - began, time.monotonic() - clock
-            if name == "ours":
-                outside = measured[name][0] - samplers.denoiser.seconds
+        samplers.denoiser.seconds, samplers.denoiser.calls = 0.0, 0
+        began = time.process_time()
+        samplers.timed()
+        whole = time.process_time() - began
         turn = time.process_time() - before
         if not warm and turn < SHORT:
             warm = turn
             continue
         warm = warm or turn
         used += turn
-        loop.append(outside)
+        loop.append(whole - samplers.denoiser.seconds)
+        share.append(loop[-1] / whole)
         for name, (processor, clock) in measured.items():
             cpu[name].append(processor)
             seconds[name].append(clock)
     same = names[1:] if case.comparable else []
     equal = {name: int((drawn[name] == drawn["ours"])[:, -case.length :].sum()) for name in same}
-    return {"cpu": cpu, "seconds": seconds, "loop": loop, "calls": samplers.denoiser.calls, "equal": equal}
+    calls = samplers.denoiser.calls
+    return {"cpu": cpu, "seconds": seconds, "loop": loop, "share": share, "calls": calls, "equal": equal}
 
 
 def status(field: str) -> int:

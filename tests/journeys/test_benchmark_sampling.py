@@ -19,7 +19,7 @@ import benchmark_sampling
 from benchmark_samplers import SIZES, Case, Network, Peers, Timed, ours
 
 CASE = Case(27, 64, 1, 4, "confidence", 0, peers=("LLaDA", "plain"))
-FIELDS = ("vocabulary", "length", "rows", "steps", "order", "temperature", "top_p", "trunk", "spread")
+FIELDS = ("vocabulary", "length", "rows", "steps", "order", "temperature", "top_p", "trunk", "spread", "kept")
 
 
 def record(ratio: float, **changes: Any) -> dict[str, Any]:
@@ -27,12 +27,13 @@ def record(ratio: float, **changes: Any) -> dict[str, Any]:
     case = {field: getattr(CASE, field) for field in FIELDS} | changes
     own = [2.0 * case["rows"]] * 3
     return {
-        "name": str(case),
+        "name": Case(**case).name,
         "case": case,
         "commit": "abc",
         "cpu": {"ours": own, "LLaDA": [ratio * each for each in own]},
         "seconds": {"ours": own, "LLaDA": own},
         "loop": [0.2 * case["rows"]] * 3,
+        "share": [0.1] * 3,
         "calls": 4,
         "equal": {"LLaDA": 63},
         "memory": {"ours": 10.0, "LLaDA": 40.0},
@@ -49,7 +50,8 @@ def test_the_smallest_case_is_measured_and_written_to_a_page(tmp_path: Path, mon
     case = found[CASE.name]
     assert set(case["cpu"]) == set(case["seconds"]) == set(case["memory"]) == {"ours", "plain"}
     assert all(len(values) == 3 and min(values) > 0 for values in case["cpu"].values())
-    assert all(0 < loop < whole for loop, whole in zip(case["loop"], case["cpu"]["ours"], strict=True))
+    assert len(case["loop"]) == len(case["share"]) == 3 and min(case["loop"]) > 0
+    assert all(0 < share < 1 for share in case["share"])
     assert case["calls"] == 4 and case["equal"]["plain"] == 64
     assert all(memory > 0 for memory in case["memory"].values())
     assert CASE.name in first.stdout
@@ -107,9 +109,15 @@ def test_cases_have_names_of_their_own_and_the_quick_form_is_a_part() -> None:
     assert {64, 1024} <= {case.length for case in found} and {*SIZES} <= {case.trunk for case in found}
 
 
+def test_a_page_compares_kept_memory_with_memory_that_is_returned() -> None:
+    text = pages.kept([record(2.0), record(1.5, kept=True), record(3.0, rows=4)])
+    assert "| 27 | 64 | 1 | 4 | confidence | 0 | 1M | 1.00 | LLaDA | 2.00 [2.00, 2.00] | 1.50 [1.50, 1.50] |" in text
+    assert len(text.splitlines()) == 3
+
+
 def test_medians_shares_and_slopes() -> None:
     records = [record(1.5), record(2.0, rows=4), record(3.0, rows=16)]
     assert "| LLaDA | 27 | 0 | 3 | 2.00 [1.50, 3.00] | 4.00 [4.00, 4.00] |" in pages.summary(records)
-    assert pages.share(records[0]) == pytest.approx(0.1)
+    assert "| 27 | 64 | 1 | 4 | confidence | 0 | 1M | 10.0 % | 50.00 |" in pages.shares(records)
     assert "| further row | 27 | 64 | 1 to 16 | 4 | confidence | 0 | 1M | 2e+03 |" in pages.slopes(records)
     assert "| LLaDA | 3 | 189 of 1,344 |" in pages.equal_tokens(records)
