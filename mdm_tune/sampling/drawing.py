@@ -164,7 +164,7 @@ def draw(
         return Drawn(tokens=first_best(logits, best), scores=None)
     scores_of_nucleus = drawing.tempered_scores and drawing.top_p < 1 and temperature == 0
     if logits.shape[1] < LARGE or not drawing.end_confident or scores_of_nucleus:
-        return _draw_plainly(drawing, logits.double().log_softmax(1), uniform, target)
+        return _draw_plainly(drawing, logits.log_softmax(1, torch.float64), uniform, target)
     scratch = Scratch() if scratch is None else scratch
     ranks = order != "random" and not drawing.tempered_scores
     draws = uniform is not None and temperature > 0

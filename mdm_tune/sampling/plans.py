@@ -341,19 +341,21 @@ def _check_counts(counts: Tensor, hidden: Tensor, blocks: Tensor | None) -> None
             f"counts must be (rows, blocks, steps) int64 and not negative, got {tuple(counts.shape)} {counts.dtype} "
             f"for {quantity(rows, 'row')}"
         )
-    numbers, shown = counts.numpy(), hidden.numpy()  # numpy is faster where there are few numbers
-    total, in_row = numbers.sum(axis=2), shown.sum(axis=1)
-    masked = in_row[:, None]
+    numbers, shown = counts.numpy(), hidden.numpy()  # numpy, and then lists, are faster where there are few numbers
+    total, in_row = numbers.sum(axis=2).tolist(), shown.sum(axis=1).tolist()
+    masked = [[count] for count in in_row]
     if blocks is not None:
         places = blocks.numpy()
-        masked = np.stack([(shown & (places == block)).sum(axis=1) for block in range(numbers.shape[1])], axis=1)
-    bad = (total != masked).any(axis=1) | (masked.sum(axis=1) != in_row)
-    if bad.any():
-        row = int(bad.argmax())
-        raise InputError(
-            f"the counts of each block must sum to its masked positions, got {total[row].tolist()} for "
-            f"{masked[row].tolist()} in row {row} with {in_row[row]} masked positions"
-        )
+        inside = [(shown & (places == block)).sum(axis=1) for block in range(numbers.shape[1])]
+        masked = np.stack(inside, axis=1).tolist()
+    if total == masked and (blocks is None or [sum(row) for row in masked] == in_row):
+        return
+    for row, (found, wanted, count) in enumerate(zip(total, masked, in_row, strict=True)):
+        if found != wanted or sum(wanted) != count:
+            raise InputError(
+                f"the counts of each block must sum to its masked positions, got {found} for {wanted} in row {row} "
+                f"with {count} masked positions"
+            )
 
 
 def _check_adaptive(plan: AdaptivePlan, drawing: Drawing, rows: int) -> None:
