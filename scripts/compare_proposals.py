@@ -4,7 +4,7 @@
     python scripts/compare_proposals.py --record proposals.jsonl                  # the table
 
 *Optuna* is its ``GPSampler``, which follows gradients to the best point by its acquisition function. *Ours* has the
-same process and acquisition function, and looks at points without gradients (``mdm_tune.search.gaussian``).
+same process and acquisition function, and looks at points without gradients (``mdm_tune.search.improvement``).
 
 Searches of 60 trials are simulated on objectives that are known exactly: the KL of a Markov chain, and of the paper's
 two toys. They have no noise and propose one trial at a time, or have values with a standard deviation of 5 % of

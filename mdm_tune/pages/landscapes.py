@@ -82,7 +82,7 @@ def _map(
     box, reference = box_of(about, tried), winner or _best(tried, about.sign)
     named = [each for each in _in_family(looks) if reference is None or (each.a, each.b) != (reference.a, reference.b)]
     grid, surface = LogGrid.over(box, points), surface_of(tuple(map(_tried, tried)), box, about.exact)
-    values = None if surface is None else grid.shaped(surface.at(unit_square(grid.pairs, box))[0])
+    values = None if surface is None else grid.shaped(surface.at(unit_square(grid.pairs, box)))
     return Landscape(
         name="from the trials",
         a=grid.a,

@@ -17,11 +17,12 @@ import optuna
 from numpy.typing import NDArray
 
 from mdm_tune.config.file import SearchConfig
+from mdm_tune.core import gaussian
 from mdm_tune.core.seeding import derive_seed
 from mdm_tune.core.types import Direction, sign_of
 from mdm_tune.evaluation.settings import Policy
 from mdm_tune.schedules.curves import Beta
-from mdm_tune.search import gaussian
+from mdm_tune.search import improvement
 from mdm_tune.search.ledger import LedgerEntry
 from mdm_tune.search.space import FILLING, given_points
 
@@ -134,7 +135,7 @@ class BetaSpace(Space):
         inside = [(self.point(policy), value) for policy, value in known if _inside(self.point(policy), self.ranges)]
         rng = np.random.default_rng(derive_seed(self.seed, "stop", self.steps, len(known)))
         values = sign_of(direction) * np.array([value for _, value in inside])
-        return gaussian.possible_gain(_in_unit_box(self.ranges, [point for point, _ in inside]), values, rng)
+        return improvement.possible_gain(_in_unit_box(self.ranges, [point for point, _ in inside]), values, rng)
 
 
 def propose_points(
@@ -169,14 +170,14 @@ def propose_points(
     rng = np.random.default_rng(sampler_seed)
     if not known:
         return [_in_ranges(ranges, unit) for unit in rng.random((count, len(ranges)))]
-    values = gaussian.standardized(sign_of(direction) * np.array([value for _, value in known]))
+    values = improvement.standardized(sign_of(direction) * np.array([value for _, value in known]))
     process = gaussian.fit(_in_unit_box(ranges, [point for point, _ in known]), values, exact=exact)
     points = list[Point]()
     for _ in range(count):
         # The covariance of a point with itself is singular, so what is proposed again counts once.
         distinct = [dict(names) for names in dict.fromkeys(tuple(point.items()) for point in [*waiting, *points])]
         with_running = replace(process, running=_in_unit_box(ranges, distinct))
-        points.append(_in_ranges(ranges, gaussian.highest_point(with_running, rng)))
+        points.append(_in_ranges(ranges, improvement.highest_point(with_running, rng)))
     return points
 
 

@@ -14,7 +14,7 @@ from mdm_tune.evaluation.scores import Scores
 from mdm_tune.evaluation.settings import Key, Setting
 from mdm_tune.schedules.blocks import Shares
 from mdm_tune.schedules.curves import Beta, Schedule
-from mdm_tune.search.gaussian import sobol
+from mdm_tune.search.improvement import sobol
 
 __all__ = [
     "FILLING",

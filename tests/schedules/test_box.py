@@ -52,7 +52,7 @@ def test_a_trial_that_was_scored_before_has_the_noise_of_the_first_one() -> None
 
     surface, same = surface_of(tried(None), USUAL, False), surface_of(tried(16), USUAL, False)
     assert surface is not None and same is not None
-    assert surface.scales.tolist() == same.scales.tolist() == [1.0, *[4.0] * 8]
+    assert surface.process.scales.tolist() == same.process.scales.tolist() == [1.0, *[4.0] * 8]
     assert surface_of(tried(None)[:3], USUAL, False) is None
 
 

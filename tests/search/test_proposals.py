@@ -21,9 +21,10 @@ from optuna.terminator import RegretBoundEvaluator
 from optuna.trial import create_trial
 
 from mdm_tune.config.file import SearchConfig, SpaceConfig
+from mdm_tune.core import gaussian
 from mdm_tune.core.types import Direction
 from mdm_tune.schedules.curves import Beta
-from mdm_tune.search import gaussian
+from mdm_tune.search import improvement
 from mdm_tune.search.proposals import BetaSpace
 from mdm_tune.search.space import START
 from tests.support.helpers import changed
@@ -116,7 +117,7 @@ def test_a_place_that_is_proposed_again_runs_once(monkeypatch: pytest.MonkeyPatc
         seen.append(process.running.round(9).tolist())
         return np.array([0.0, 1.0])
 
-    monkeypatch.setattr(gaussian, "highest_point", corner)
+    monkeypatch.setattr(improvement, "highest_point", corner)
     first, other = Beta(1.0, 0.1), Beta(0.1, 10.0)
     assert propose("gp", 20, finished(20), [first, first], count=3) == [other, other, other]
     assert seen == [[[0.5, 0.0]], [[0.5, 0.0], [0.0, 1.0]], [[0.5, 0.0], [0.0, 1.0]]]

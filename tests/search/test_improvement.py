@@ -1,4 +1,4 @@
-"""The process, its fit and its acquisition functions against Optuna's; its points against many more points."""
+"""The acquisition functions against Optuna's, and the points that they lead to."""
 
 from __future__ import annotations
 
@@ -10,27 +10,20 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from optuna._gp.acqf import LogEI, qLogEI
-from optuna._gp.gp import GPRegressor, fit_kernel_params
+from optuna._gp.gp import GPRegressor
 from optuna._gp.optim_mixed import optimize_acqf_mixed
-from optuna._gp.prior import DEFAULT_MINIMUM_NOISE_VAR, default_log_prior
 from optuna._gp.qmc import sample_from_normal_sobol
 from optuna._gp.search_space import SearchSpace
 from optuna.distributions import FloatDistribution
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from mdm_tune.search import gaussian
-from mdm_tune.search.gaussian import Process, fit, highest_point, log_improvement, sobol, standardized
+from mdm_tune.core.gaussian import Process, fit
+from mdm_tune.search import improvement
+from mdm_tune.search.improvement import highest_point, log_improvement, sobol, standardized
+from tests.support.smooth import trials
 
 Floats = NDArray[np.float64]
-
-
-def trials(count: int, axes: int = 2, noise: float = 0.0, seed: int = 0) -> tuple[Floats, Floats]:
-    """Points in the unit box, with values of a smooth function and noise."""
-    rng = np.random.default_rng(seed)
-    points = rng.random((count, axes))
-    values = np.sin(5 * points[:, 0]) - 3 * ((points - 0.4) ** 2).sum(axis=1) + noise * rng.normal(size=count)
-    return points, standardized(values)
 
 
 def optunas(process: Process) -> GPRegressor:
@@ -57,49 +50,6 @@ def optunas_acquisition(process: Process, seed: int) -> LogEI | qLogEI:
     return qLogEI(**common, n_qmc_samples=128, qmc_seed=seed, normalized_params_of_running_trials=process.running)
 
 
-@pytest.mark.parametrize("axes", [1, 2])
-@pytest.mark.parametrize("exact", [False, True])
-@pytest.mark.parametrize("count", [3, 12, 60])
-def test_the_fit_is_that_of_optuna(axes: int, exact: bool, count: int) -> None:
-    """Both end where the slopes are below 0.01."""
-    points, values = trials(count, axes, noise=0.0 if exact else 0.3)
-    process = fit(points, values, exact=exact)
-    expected = fit_kernel_params(
-        X=points,
-        Y=values,
-        is_categorical=np.zeros(axes, dtype=bool),
-        log_prior=default_log_prior,
-        minimum_noise=DEFAULT_MINIMUM_NOISE_VAR,
-        deterministic_objective=exact,
-    )
-    np.testing.assert_allclose(process.rates, expected.inverse_squared_lengthscales, rtol=1e-3)
-    assert process.variance == pytest.approx(float(expected.kernel_scale), rel=1e-3)
-    assert process.noise == pytest.approx(float(expected.noise_var), rel=1e-3)
-
-
-def test_a_fit_that_fails_leaves_the_parameters_where_it_began(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in Optuna, so that a search goes on."""
-
-    def fails(*arguments: object) -> object:
-        raise np.linalg.LinAlgError("not positive definite")
-
-    monkeypatch.setattr(gaussian, "_cost", fails)
-    process = fit(*trials(9), exact=False)
-    assert (process.rates.tolist(), process.variance, process.noise) == ([1.0, 1.0], 1.0, 1.0 + 1e-6)
-
-
-@pytest.mark.parametrize("logs", [(800.0, 0.0), (-800.0, 0.0), (0.0, 800.0), (0.0, -800.0)])
-def test_a_step_that_is_too_far_ends_the_fit_where_it_began(
-    logs: tuple[float, float], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def far(cost: Any, start: Floats, *arguments: Any, **options: Any) -> Any:
-        cost(np.array([logs[0], 0.0, logs[1], 0.0]), *arguments[0])
-        raise np.linalg.LinAlgError("not positive definite")
-
-    monkeypatch.setattr(gaussian, "minimize", far)
-    assert fit(*trials(9), exact=False).rates.tolist() == [1.0, 1.0]
-
-
 @pytest.mark.parametrize("values", [[0.0] * 12, [0.0] * 11 + [1e-9], [-1e12] + [1.0] * 11, [1.0, -1.0] * 6])
 @pytest.mark.parametrize("exact", [False, True])
 def test_strange_values_are_no_trouble(values: list[float], exact: bool) -> None:
@@ -108,7 +58,7 @@ def test_strange_values_are_no_trouble(values: list[float], exact: bool) -> None
     process = fit(points, standardized(np.array(values)), exact=exact)
     found = highest_point(replace(process, running=np.array([[0.0, 1.0], [0.5, 0.5]])), np.random.default_rng(0))
     assert ((found >= 0) & (found <= 1)).all()
-    assert np.isfinite(gaussian.possible_gain(points, np.array(values), np.random.default_rng(0)))
+    assert np.isfinite(improvement.possible_gain(points, np.array(values), np.random.default_rng(0)))
 
 
 @pytest.mark.parametrize("axes", [1, 2])
@@ -128,11 +78,13 @@ def test_the_acquisition_function_is_that_of_optuna(axes: int, running: int, exa
 def test_the_expected_improvement_is_its_integral(lead: float) -> None:
     """Of exp(-x lead) times itself, which is no small number."""
     expected = quad(lambda x: x * np.exp(-0.5 * x**2 + x * lead), 0, 60, epsabs=0, epsrel=1e-10)[0]
-    assert gaussian._log_expected(np.array([lead]))[0] == pytest.approx(np.log(expected) + norm.logpdf(lead), rel=1e-9)
+    assert improvement._log_expected(np.array([lead]))[0] == pytest.approx(
+        np.log(expected) + norm.logpdf(lead), rel=1e-9
+    )
 
 
 def test_an_improvement_that_no_float_can_hold_still_has_an_order() -> None:
-    found = gaussian._log_expected(np.array([-1e9, -1e6, -1e3, 0.0, 1e3]))
+    found = improvement._log_expected(np.array([-1e9, -1e6, -1e3, 0.0, 1e3]))
     assert (np.diff(found) > 0).all() and np.isfinite(found).all()
 
 
@@ -158,7 +110,7 @@ def test_points_near_the_best_trials_find_a_peak_between_points_of_the_box(monke
     def peaked(process: Process, normals: Floats) -> Any:
         return lambda places: -np.minimum(1, np.abs(places - peak).max(axis=1) / 0.002)
 
-    monkeypatch.setattr(gaussian, "log_improvement", peaked)
+    monkeypatch.setattr(improvement, "log_improvement", peaked)
     found = highest_point(fit(points, values, exact=True), np.random.default_rng(0))
     assert np.abs(found - peak).max() < 0.001
 
