@@ -1,20 +1,23 @@
 #!/usr/bin/env bash
-# The tests that look at pages of runs in Chromium, wide and narrow, light and dark. As root on Debian or Ubuntu it
-# installs Chromium if there is none; where that fails the tests are skipped. They are no part of scripts/test.sh.
+# The tests that look at pages of runs in Chromium and in Firefox, wide and narrow, light and dark. As root on Debian it
+# installs the browser that is missing; where that fails, the tests in it are skipped. They are no part of
+# scripts/test.sh.
 #
 #   bash scripts/browser.sh [options of pytest]
 set -euo pipefail
 # shellcheck source=scripts/environment.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/environment.sh"
 
-have_chromium() {
-    command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null
+# install PACKAGE: install a browser, and fonts for it.
+install() {
+    say "Installing $1 ..."
+    (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+        "$1" fonts-dejavu-core fonts-liberation) >&2 || say "$1 could not be installed, so the tests in it are skipped."
 }
 
-if ! have_chromium && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    say "Installing Chromium ..."
-    (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-        chromium fonts-dejavu-core fonts-liberation) >&2 || say "Chromium could not be installed, so its tests are skipped."
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    command -v chromium chromium-browser google-chrome google-chrome-stable >/dev/null || install chromium
+    command -v firefox-esr firefox >/dev/null || install firefox-esr
 fi
 
 install_project "[dev]"

@@ -1,12 +1,13 @@
 """Look at pages of runs in a browser: screenshots for wide and narrow screens, light and dark, and what is wrong there.
 
     python scripts/screenshots.py runs/text/report.html --output screenshots
+    python scripts/screenshots.py runs/text/report.html --output screenshots --browser firefox
 
-It needs Chromium (on Debian: apt-get install chromium). For every page, width and theme it takes a screenshot of the
-whole page and reports errors of scripts, messages on the console, elements that are wider than the screen, tables that
-do not fit a wide one, and text that is cut off or stands outside its figure. It also sorts a table, shows a hint and
-changes the theme. The exit code is 1 if anything is wrong. What is measured is written by a script that is added to a
-copy of the page; the page itself does not change.
+It needs Chromium or Firefox (on Debian: apt-get install chromium firefox-esr). For every page, width and theme it takes
+a screenshot of the whole page and reports errors of scripts, messages on the console, elements that are wider than the
+screen, tables that do not fit a wide one, and text that is cut off or stands outside its figure. It also sorts a table,
+shows a hint and changes the theme. The exit code is 1 if anything is wrong. What is measured is written by a script
+that is added to a copy of the page; the page itself does not change.
 """
 
 from __future__ import annotations
@@ -24,7 +25,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import firefox
+
+Browser = Literal["chromium", "firefox"]
 Theme = Literal["light", "dark"]
+BROWSERS: tuple[Browser, Browser] = ("chromium", "firefox")
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WIDTHS = (1280, 390)
 THEMES: tuple[Theme, Theme] = ("light", "dark")
@@ -46,7 +51,7 @@ addEventListener("unhandledrejection", function (event) { faults.push("script: "
 });
 </script>"""
 LATE = """<script>
-addEventListener("load", function () { setTimeout(function () {
+var measured = new Promise(function (done) { addEventListener("load", done); }).then(function () {
   var root = document.documentElement, wide = root.clientWidth, found = faults;
   function name(element) {
     var words = (element.textContent || "").trim().replace(/\\s+/g, " ").slice(0, 60);
@@ -97,9 +102,10 @@ addEventListener("load", function () { setTimeout(function () {
   theme.click();
   if (getComputedStyle(document.body).backgroundColor === paper) found.push("the theme does not change");
   theme.click();
-  console.log("MEASURED " + JSON.stringify({faults: found, height: root.scrollHeight, width: wide, paper: paper}));
-}, 50); });
+  return JSON.stringify({faults: found, height: root.scrollHeight, width: wide, paper: paper});
+});
 </script>"""
+TELL = '<script>measured.then(function (text) { console.log("MEASURED " + text); });</script>'
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,7 @@ class Seen:
 
     Attributes:
         page: the page.
+        browser: in which it was seen.
         width: of the screen, in pixels.
         theme: the theme that the system prefers.
         faults: what is wrong.
@@ -116,6 +123,7 @@ class Seen:
     """
 
     page: Path
+    browser: Browser
     width: int
     theme: Theme
     faults: tuple[str, ...]
@@ -123,12 +131,12 @@ class Seen:
     paper: str
 
 
-def browser() -> str | None:
-    """The command of Chromium; None if it is not installed."""
-    return next((found for name in NAMES if (found := shutil.which(name))), None)
+def installed(browser: Browser) -> bool:
+    """Whether this machine has a browser."""
+    return (_chromium() if browser == "chromium" else firefox.command()) is not None
 
 
-def look(page: Path, width: int, theme: Theme, folder: Path | None = None) -> Seen:
+def look(page: Path, width: int, theme: Theme, folder: Path | None = None, *, browser: Browser = "chromium") -> Seen:
     """Look at a page on one screen.
 
     Args:
@@ -136,30 +144,30 @@ def look(page: Path, width: int, theme: Theme, folder: Path | None = None) -> Se
         width: of the screen, in pixels.
         theme: the theme that the system prefers.
         folder: where the screenshot is written; None for no screenshot.
+        browser: in which.
     """
     text = page.read_text("utf-8")
+    picture = None
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        end = "" if browser == "chromium" else f"-{browser}"
+        picture = folder / f"{page.parent.name}-{page.stem}-{width}-{theme}{end}.png"
     with tempfile.TemporaryDirectory(prefix="screenshots-") as name:
-        copy = Path(name) / "page.html"
         still = re.sub(r'<meta http-equiv="refresh"[^>]*>', "", text)
-        copy.write_text(still.replace("<head>", f"<head>{EARLY}", 1).replace("</body>", f"{LATE}</body>", 1), "utf-8")
-        frame = Path(name) / "frame.html"  # a window cannot be as narrow as a phone, a frame in it can
-        frame.write_text(
-            f'<iframe src="page.html" width="{width}" height="{HEIGHT}" style="border:0"></iframe>', "utf-8"
-        )
-        log = _run(frame, (max(WIDTHS) + 100, HEIGHT + 100), theme, Path(name) / "first.png")
-        measured = _measured(log)
-        faults = [*measured["faults"], *_console(log)]
-        if measured.get("width", width) != width:
-            faults.append(f"the screen is {measured['width']} pixels wide, not {width}")
-        picture = None
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            picture = folder / f"{page.parent.name}-{page.stem}-{width}-{theme}.png"
-            copy.write_text(still, "utf-8")
-            height = min(TALLEST, int(measured["height"]))
-            _run(copy, (width, height), theme, picture)
+        plain, copy = Path(name) / "plain.html", Path(name) / "page.html"
+        plain.write_text(still, "utf-8")
+        late = LATE + TELL if browser == "chromium" else LATE
+        copy.write_text(still.replace("<head>", f"<head>{EARLY}", 1).replace("</body>", f"{late}</body>", 1), "utf-8")
+        see = _in_chromium if browser == "chromium" else _in_firefox
+        measured, console = see((copy, plain), width, theme, picture)
+    if measured is None:
+        measured = {"faults": ["the page was not measured: its scripts did not end"], "width": width, "paper": ""}
+    faults = [*measured["faults"], *(f"console: {line}" for line in console)]
+    if measured["width"] != width:
+        faults.append(f"the screen is {measured['width']} pixels wide, not {width}")
     return Seen(
         page=page,
+        browser=browser,
         width=width,
         theme=theme,
         faults=tuple(dict.fromkeys(faults)),
@@ -168,9 +176,49 @@ def look(page: Path, width: int, theme: Theme, folder: Path | None = None) -> Se
     )
 
 
+def _in_firefox(
+    pages: tuple[Path, Path], width: int, theme: Theme, picture: Path | None
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """What a page measures of itself, None if it does not, and its console; a picture of the same page as it is."""
+    with firefox.firefox(theme) as window:
+        window.show(pages[0], width, HEIGHT)
+        text = window.text_of("measured")
+        measured, console = json.loads(text) if text else None, list(window.console)
+        if picture is not None:
+            window.show(pages[1], width, HEIGHT)
+            window.photograph(picture, width, _height(measured))
+    return measured, console
+
+
+def _in_chromium(
+    pages: tuple[Path, Path], width: int, theme: Theme, picture: Path | None
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """The same as in Firefox."""
+    frame = pages[0].parent / "frame.html"  # a window cannot be as narrow as a phone, a frame in it can
+    sizes = f'width="{width}" height="{HEIGHT}" style="border:0"'
+    frame.write_text(f'<iframe src="{pages[0].name}" {sizes}></iframe>', "utf-8")
+    log = _run(frame, (max(WIDTHS) + 100, HEIGHT + 100), theme, frame.parent / "first.png")
+    match = re.search(r'"MEASURED (\{.*\})", source:', log)
+    measured = None if match is None else json.loads(match[1])
+    if picture is not None:
+        _run(pages[1], (width, _height(measured)), theme, picture)
+    lines = (line for line in log.splitlines() if ":CONSOLE" in line and "MEASURED" not in line)
+    return measured, [line.split("] ", 1)[-1][:300] for line in lines]
+
+
+def _height(measured: dict[str, Any] | None) -> int:
+    """The pixels of a screenshot."""
+    return HEIGHT if measured is None else min(TALLEST, int(measured["height"]))
+
+
+def _chromium() -> str | None:
+    """The command of Chromium; None if it is not installed."""
+    return next((found for name in NAMES if (found := shutil.which(name))), None)
+
+
 def _run(page: Path, size: tuple[int, int], theme: Theme, picture: Path) -> str:
     """Take a screenshot; returns what the browser writes to stderr."""
-    command = browser()
+    command = _chromium()
     if command is None:
         raise SystemExit("Chromium is not installed (on Debian: apt-get install chromium)")
     fixed = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr")
@@ -186,35 +234,20 @@ def _run(page: Path, size: tuple[int, int], theme: Theme, picture: Path) -> str:
     return done.stderr
 
 
-def _measured(log: str) -> dict[str, Any]:
-    """What the script that was added to the page measured."""
-    match = re.search(r'"MEASURED (\{.*\})", source:', log)
-    if match is None:
-        return {"faults": ["the page was not measured: its scripts did not end"], "height": HEIGHT, "paper": ""}
-    measured: dict[str, Any] = json.loads(match[1])
-    return measured
-
-
-def _console(log: str) -> Iterator[str]:
-    """Messages on the console of the page."""
-    for line in log.splitlines():
-        if ":CONSOLE" in line and "MEASURED" not in line:
-            yield f"console: {line.split('] ', 1)[-1][:300]}"
-
-
-def looked(pages: Iterable[Path], folder: Path | None = None) -> Iterator[Seen]:
+def looked(pages: Iterable[Path], folder: Path | None = None, *, browser: Browser = "chromium") -> Iterator[Seen]:
     """Look at all pages on all screens."""
     for page, width, theme in itertools.product(pages, WIDTHS, THEMES):
-        yield look(page, width, theme, folder)
+        yield look(page, width, theme, folder, browser=browser)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pages", nargs="+", type=Path)
     parser.add_argument("--output", type=Path, help="the folder for the screenshots; none are taken without it")
+    parser.add_argument("--browser", choices=BROWSERS, default="chromium", help="in which; the default is chromium")
     arguments = parser.parse_args()
     wrong = 0
-    for seen in looked(arguments.pages, arguments.output):
+    for seen in looked(arguments.pages, arguments.output, browser=arguments.browser):
         print(f"{seen.page} {seen.width} {seen.theme}: {len(seen.faults) or 'no'} faults", seen.screenshot or "")
         for fault in seen.faults:
             print(f"  {fault}")

@@ -1,15 +1,16 @@
-"""Pages in a browser: nothing on the console, nothing wider than the screen, no text cut off, in both themes.
+"""Pages in Chromium and in Firefox: nothing on the console or wider than the screen, no text cut off, in both themes.
 
-They need Chromium and are no part of the suite; scripts/browser.sh runs them.
+They are no part of the suite; scripts/browser.sh installs the browsers and runs them.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import pytest
-from screenshots import THEMES, WIDTHS, browser, look
+from screenshots import BROWSERS, THEMES, WIDTHS, Browser, Theme, installed, look
 
 from mdm_tune.pages.comparison import comparison_page
 from mdm_tune.pages.run_page import run_page
@@ -21,30 +22,45 @@ from tests.support.search_results import two_budgets
 
 PAPER = 690  # pixels of A4 between its margins
 
-pytestmark = pytest.mark.skipif(browser() is None, reason="Chromium is not installed")
+
+@pytest.fixture(params=BROWSERS)
+def browser(request: pytest.FixtureRequest) -> Browser:
+    if not installed(request.param):
+        pytest.skip(f"{request.param} is not installed")
+    return request.param  # type: ignore[no-any-return]
 
 
-def faults(text: str, folder: Path, width: int, theme: str) -> tuple[str, ...]:
-    page = folder / "page.html"
-    page.write_text(text, encoding="utf-8")
-    return look(page, width, theme).faults  # type: ignore[arg-type]
+class Faults(Protocol):
+    def __call__(self, text: str, width: int, theme: Theme) -> tuple[str, ...]: ...
+
+
+@pytest.fixture
+def faults(browser: Browser, tmp_path: Path) -> Faults:
+    """What is wrong with a page."""
+    page = tmp_path / "page.html"
+
+    def seen(text: str, width: int, theme: Theme) -> tuple[str, ...]:
+        page.write_text(text, encoding="utf-8")
+        return look(page, width, theme, browser=browser).faults
+
+    return seen
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("theme", THEMES)
-def test_the_page_of_a_run(text_run: PageRun, width: int, theme: str, tmp_path: Path) -> None:
-    seen = look(text_run.folder / "report.html", width, theme, tmp_path)  # type: ignore[arg-type]
+def test_the_page_of_a_run(text_run: PageRun, width: int, theme: Theme, browser: Browser, tmp_path: Path) -> None:
+    seen = look(text_run.folder / "report.html", width, theme, tmp_path, browser=browser)
     assert seen.faults == ()
     assert seen.paper == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 28)"}[theme]  # as the system prefers
     assert seen.screenshot is not None and seen.screenshot.stat().st_size > 50_000
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_a_comparison(width: int, tmp_path: Path) -> None:
-    assert faults(comparison_page([WON, NONE, OTHER, WAITING]), tmp_path, width, "light") == ()
+def test_a_comparison(width: int, faults: Faults) -> None:
+    assert faults(comparison_page([WON, NONE, OTHER, WAITING]), width, "light") == ()
 
 
-def test_a_page_on_paper(text_run: PageRun, tmp_path: Path) -> None:
+def test_a_page_on_paper(text_run: PageRun, faults: Faults) -> None:
     """Nothing is cut off at the width of the paper, tables keep their heads, and the theme does not matter."""
     text = (text_run.folder / "report.html").read_text("utf-8")
     assert "@media print{" in text
@@ -55,28 +71,28 @@ def test_a_page_on_paper(text_run: PageRun, tmp_path: Path) -> None:
       if (each.scrollWidth > each.clientWidth + 1) console.error("a table is wider than the paper");
     });</script></body>"""
     printed = text.replace("@media print{", "@media all{").replace("</body>", heads)
-    assert faults(printed, tmp_path, PAPER, "light") == ()
+    assert faults(printed, PAPER, "light") == ()
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_hostile_and_long_data(width: int, tmp_path: Path) -> None:
+def test_hostile_and_long_data(width: int, faults: Faults) -> None:
     long = "w" * 300
     record = two_budgets() | {"sample_pairs": [pair(HOSTILE), pair("x" * 5000), pair(SCRIPTS * 20)]}
     record["warnings"] = [{"code": long, "text": HOSTILE, "advice": long}]
     view = replace(made(record), name=long, path=f"/{long}/{long}")
-    assert faults(run_page(view), tmp_path, width, "dark") == ()
+    assert faults(run_page(view), width, "dark") == ()
 
 
-def test_eight_budgets_on_a_phone(tmp_path: Path) -> None:
-    assert faults(run_page(made(many_budgets(8, 12))), tmp_path, min(WIDTHS), "light") == ()
+def test_eight_budgets_on_a_phone(faults: Faults) -> None:
+    assert faults(run_page(made(many_budgets(8, 12))), min(WIDTHS), "light") == ()
 
 
-def test_a_running_search_on_a_phone(tmp_path: Path) -> None:
+def test_a_running_search_on_a_phone(faults: Faults) -> None:
     view = read_run(RunRecords(name="text", path="runs/text", progress=progress()))
-    assert faults(run_page(view), tmp_path, min(WIDTHS), "dark") == ()
+    assert faults(run_page(view), min(WIDTHS), "dark") == ()
 
 
-def test_what_is_wrong_is_seen(tmp_path: Path) -> None:
+def test_what_is_wrong_is_seen(faults: Faults) -> None:
     text = comparison_page([WON])
     wrong = {
         "<h1>": '<h1 style="width:3000px">',
@@ -89,8 +105,8 @@ def test_what_is_wrong_is_seen(tmp_path: Path) -> None:
     for good, bad in wrong.items():
         assert good in text
         text = text.replace(good, bad, -1 if good == "<text " else 1)
-    assert "a table is wider than its place" in " ".join(faults(text, tmp_path, 1280, "light"))
-    found = " ".join(faults(text, tmp_path, 390, "light"))
+    assert "a table is wider than its place" in " ".join(faults(text, 1280, "light"))
+    found = " ".join(faults(text, 390, "light"))
     for words in ("scrolls sideways", "wider than the screen: h1", "odd", "cut off: p", "missing is not defined"):
         assert words in found
     assert "text outside its figure" in found
