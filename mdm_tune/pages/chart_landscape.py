@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -97,6 +97,25 @@ class Landscape:
     winner_name: str = "winner"
     named: Sequence[Place] = ()
 
+    @cached_property
+    def levels(self) -> list[float]:
+        """Where one colour ends and the next begins, from the worst to the best value; oriented as the values are.
+
+        The first level is the worst end of the colours, the last one the best end.
+        """
+        return _levels(self)
+
+    @cached_property
+    def bands(self) -> list[tuple[str, list[list[Point]]]]:
+        """Each colour with the outlines of the part of the map that is at least as good, for a size of ``ALONE``."""
+        if not self.levels:
+            return []
+        x, y = _pixels(self.a, _scale(self.a, 0, ALONE)), _pixels(self.b, _scale(self.b, ALONE, 0))
+        values = _oriented(self)
+        lowest = float(np.nanmin(np.where(np.isfinite(values), values, np.nan))) - 1.0
+        found = [outlines(x, y, values, level) for level in [lowest, *self.levels[1:-1]]]
+        return list(zip(_colours(self.levels), found, strict=True))
+
 
 def landscape(panels: Sequence[Landscape], *, title: str, description: str) -> Figure:
     """Maps over (a, b), side by side or, in a narrow place, one below the other. Each is as large as its arrays.
@@ -175,8 +194,8 @@ def _panel(panel: Landscape, square: tuple[float, float, float], room: float, la
     parts = [element("g", head, transform=f"translate({number(left)},{number(square[1])})")]
     parts.append(y_axis(B, frame, layout, 7))
     parts.append(element("rect", x=left, y=top, width=size, height=size, fill="@panel"))
-    levels = _levels(panel)
-    parts.append(_map(panel, levels, frame))
+    levels = panel.levels
+    parts.append(_map(panel, frame))
     if panel.values is not None and not layout.compact:
         parts.append(_cells(panel, frame))
     parts += [_trial(each, frame) for each in panel.trials if _inside(each.a, each.b, frame)]
@@ -208,10 +227,6 @@ def _oriented(panel: Landscape) -> Floats:
 
 
 def _levels(panel: Landscape) -> list[float]:
-    """Where one colour ends and the next begins, from the worst to the best value; oriented as the values are.
-
-    The first level is the worst end of the colours, the last one the best end.
-    """
     if panel.values is None:
         return []
     values = _oriented(panel)
@@ -234,17 +249,13 @@ def _colours(levels: Sequence[float]) -> list[str]:
     return [colour_at((place + 0.5) / bands) for place in range(bands)]
 
 
-def _map(panel: Landscape, levels: Sequence[float], frame: Frame) -> str:
+def _map(panel: Landscape, frame: Frame) -> str:
     """The bands of colours, each of which covers the part of the map that is at least as good."""
-    if not levels:
-        return ""
-    x, y = _pixels(panel.a, frame.x), _pixels(panel.b, frame.y)
-    values = _oriented(panel)
-    lowest = float(np.nanmin(np.where(np.isfinite(values), values, np.nan))) - 1.0
-    parts = []
-    for level, colour in zip([lowest, *levels[1:-1]], _colours(levels), strict=True):
-        if found := outlines(x, y, values, level):
-            parts.append(element("path", d="".join(map(closed_path, found)), fill=colour, fill_rule="evenodd"))
+    share, parts = (frame.right - frame.left) / ALONE, []
+    for colour, found in panel.bands:
+        paths = [closed_path([(frame.left + share * x, frame.top + share * y) for x, y in each]) for each in found]
+        if paths:
+            parts.append(element("path", d="".join(paths), fill=colour, fill_rule="evenodd"))
     return "".join(parts)
 
 
