@@ -12,6 +12,7 @@ from mdm_tune.core.statistics import Estimate
 from mdm_tune.pages.diversity_sentences import diversity_texts
 from mdm_tune.pages.names import and_listed, figure_name, large, role_of, short_name, time_text
 from mdm_tune.pages.run_views import BudgetView, GainView, PolicyView, Rivalry, Row, RunView, State, Verdict
+from mdm_tune.pages.savings import beside_linear, calls_saved
 from mdm_tune.schedules.adaptive_names import parse_adaptive
 from mdm_tune.schedules.equal_cost import MORE_CALLS
 from mdm_tune.schedules.labels import Label
@@ -307,15 +308,17 @@ def _savings(view: RunView) -> Iterator[Finding]:
     saved = view.headline
     if saved is None:
         return
-    margin = "" if view.margin is None else f" (a loss of {100 * view.margin:g} % counts as none)"
+    margin = (
+        "" if view.margin is None or saved.get("better") else f" (a loss of {100 * view.margin:g} % counts as none)"
+    )
     budgets = {budget.steps: budget for budget in view.budgets}
     budget, at, linear_steps = budgets.get(saved["steps"]), quantity(saved["steps"], "step"), saved["linear_steps"]
     last = linear_steps >= max(budgets, default=0)
     subject = "the tuned schedule" if budget is None else budget.subject
     values = _values_beside(budget, budgets.get(linear_steps))
     text = (
-        f"At {at} {subject} is no worse than linear at {linear_steps}{values}"
-        f"{margin}: {'at least ' if last else ''}{saved['ratio']:.1f} times fewer denoiser calls."
+        f"At {at} {subject} {beside_linear(saved)} linear at {linear_steps}{values}{margin}: "
+        f"{'at least ' if last else ''}{calls_saved(saved)}."
     )
     if last:
         text += f" Linear was not scored at more than {quantity(linear_steps, 'step')}."

@@ -21,9 +21,11 @@ class PairRecord(JsonRecord):
     Attributes:
         steps, linear_steps: The two budgets.
         ratio: Denoiser calls of linear over those of the tuned policy.
-        difference, bound, margin, no_worse: As in ``search.gains.NoWorse``; ``no_worse`` is its ``holds``.
+        difference, bound, margin, no_worse, better: As in ``search.gains.NoWorse``; ``no_worse`` is its ``holds``.
         linear_too: As in ``search.frontier.Pair``.
         flags: Codes of the reasons to doubt the tuned policy.
+        ratio_ci: As in ``search.frontier.Pair``.
+        calls_vary: Whether some examples take more calls than others; None in older records.
     """
 
     steps: int
@@ -35,6 +37,9 @@ class PairRecord(JsonRecord):
     no_worse: bool
     linear_too: bool
     flags: tuple[str, ...]
+    better: bool = False
+    ratio_ci: tuple[float, float] | None = None
+    calls_vary: bool | None = None
 
     @classmethod
     def of(cls, pair: Pair) -> PairRecord:
@@ -49,6 +54,9 @@ class PairRecord(JsonRecord):
             no_worse=pair.test.holds,
             linear_too=pair.linear_too,
             flags=pair.budget.flags,
+            better=pair.test.better,
+            ratio_ci=pair.ratio_ci,
+            calls_vary=pair.calls_vary,
         )
 
 

@@ -10,7 +10,7 @@ from mdm_tune.core.statistics import corrected_confidence
 from mdm_tune.core.types import Direction
 from mdm_tune.evaluation.scores import Scores
 from mdm_tune.search.confirmation import Budget
-from mdm_tune.search.gains import NoWorse, no_worse
+from mdm_tune.search.gains import NoWorse, calls_interval, no_worse
 
 __all__ = ["Frontier", "Pair", "frontier_of"]
 
@@ -22,14 +22,22 @@ class Pair:
     Attributes:
         budget: The winner's budget.
         larger: The budget of linear.
-        test: The test whether the winner is no worse.
+        test: The test whether the winner is no worse, and whether it is better.
         linear_too: Whether linear at the winner's budget is no worse either, so that tuning saves nothing.
+        ratio_ci: The 95 % interval of ``ratio``, corrected for all pairs; None if the ratio does not vary, and for too
+            few examples.
     """
 
     budget: Budget
     larger: Budget
     test: NoWorse
     linear_too: bool
+    ratio_ci: tuple[float, float] | None = None
+
+    @property
+    def calls_vary(self) -> bool:
+        """Whether some examples take more calls than others."""
+        return any(scores.calls is not None for scores in (self.budget.winner, self.larger.baselines["linear"]))
 
     @property
     def ratio(self) -> float:
@@ -84,6 +92,7 @@ def frontier_of(budgets: Sequence[Budget], direction: Direction, margin: float) 
             larger=larger,
             test=test(budget.winner, larger),
             linear_too=test(budget.baselines["linear"], larger).holds,
+            ratio_ci=calls_interval(larger.baselines["linear"], budget.winner, confidence),
         )
         for budget, larger in budget_pairs
     ]

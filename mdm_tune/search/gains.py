@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mdm_tune.core.interval_text import finite_or_none, interval_record, interval_text
 from mdm_tune.core.json_record import JsonRecord
 from mdm_tune.core.statistics import (
+    CONFIDENCE,
     TOO_FEW,
     Estimate,
     Groups,
@@ -186,14 +187,15 @@ def outcome_of(gain: Gain, *, lost: bool, blocked: bool, more_calls: bool = Fals
     return Outcome.TOO_FEW_DIFFER if gain.familywise[0] > 0 else Outcome.UNCORRECTED
 
 
-def calls_interval(scores: Scores, linear: Scores) -> tuple[float, float] | None:
-    """The 95 % interval of a policy's calls over those of linear, linearised; None if the ratio does not vary.
+def calls_interval(scores: Scores, linear: Scores, confidence: float = CONFIDENCE) -> tuple[float, float] | None:
+    """The interval of a policy's calls over those of another one, linearised; None if the ratio does not vary.
 
     Source: Cochran, Sampling Techniques, 3rd ed., section 6.3.
 
     Args:
         scores: The policy's scores.
-        linear: Those of linear on the same examples.
+        linear: Those of the other one, such as linear, on the same examples.
+        confidence: Of the interval.
     """
     ratio = scores.nfe / linear.nfe
     if scores.calls is None and linear.calls is None:
@@ -201,7 +203,7 @@ def calls_interval(scores: Scores, linear: Scores) -> tuple[float, float] | None
     own, other = (each.nfe if each.calls is None else each.calls for each in (scores, linear))
     rest = np.asarray((own - ratio * np.asarray(other)) / linear.nfe, dtype=float)
     found = ratio + rest - rest.mean()
-    return None if is_constant(found) else estimate(found, groups=scores.groups).ci
+    return None if is_constant(found) else estimate(found, confidence, groups=scores.groups).ci
 
 
 def differing_of(differences: Values, groups: Groups | None) -> tuple[int, int]:
@@ -261,12 +263,16 @@ class NoWorse:
             examples.
         margin: The largest loss that counts as no loss.
         holds: Whether the bound lies above -margin, and enough examples differ or ``seldom_worse`` agrees.
+        better: Whether it holds and the policy is shown to be better: the bound of the difference, without a margin, at
+            the same level lies above 0, and enough examples differ. Both claims together need no further correction:
+            where the policy is no better but within the margin, only this one can be wrong.
     """
 
     difference: float
     bound: float | None
     margin: float
     holds: bool
+    better: bool = False
 
 
 def no_worse(scores: Scores, other: Scores, direction: Direction, share: float, level: float) -> NoWorse:
@@ -287,7 +293,8 @@ def no_worse(scores: Scores, other: Scores, direction: Direction, share: float, 
     sign = sign_of(direction)
     difference, margin = sign * (scores.estimate.value - other.estimate.value), share * abs(other.estimate.value)
     if scores.values is None or other.values is None:
-        return NoWorse(difference=difference, bound=None, margin=margin, holds=difference >= -margin - ROUNDING)
+        holds = difference >= -margin - ROUNDING
+        return NoWorse(difference=difference, bound=None, margin=margin, holds=holds, better=difference > ROUNDING)
     gains = sign * (scores.values - other.values)
     surplus = gains + share * np.sign(other.estimate.value) * other.values
     worst = None if scores.bounds is None else worst_surplus(scores.bounds, share)
@@ -295,11 +302,14 @@ def no_worse(scores: Scores, other: Scores, direction: Direction, share: float, 
     if interval is None:
         return NoWorse(difference=difference, bound=None, margin=margin, holds=False)
     differing, needed = differing_of(gains, scores.groups)
+    holds = interval[0] > ROUNDING and (differing >= needed or seldom_worse(surplus, worst, level, scores.groups))
+    own = estimate(gains, 1 - 2 * level, groups=scores.groups).ci
     return NoWorse(
         difference=difference,
         bound=interval[0] - margin,
         margin=margin,
-        holds=interval[0] > ROUNDING and (differing >= needed or seldom_worse(surplus, worst, level, scores.groups)),
+        holds=holds,
+        better=holds and differing >= needed and own is not None and own[0] > ROUNDING,
     )
 
 

@@ -53,8 +53,10 @@ class Rounder(JsonRecord):
         """What is known of it, in words; ``gain`` is that of the winner over linear."""
         if self.by == "counts":
             return f"{self.schedule} has the same counts"
-        if self.by == "exact" or self.most <= ROUNDING:
+        if self.by == "exact":
             return _exact_loss(self.schedule, self.most, gain)
+        if self.most <= ROUNDING:
+            return f"{self.schedule} is as good or better, by the profile (95 %)"
         return f"{self.schedule} loses at most {_lost(self.most, gain)}, by the profile (95 %)"
 
 
@@ -90,8 +92,12 @@ class StandIns(JsonRecord):
         if exact:
             parts += [_exact_loss(name, each.value, gain) for name, each in kept.items()]
         elif kept:
-            gains_over = ", ".join(f"{each.corrected_text} over {name}" for name, each in kept.items())
-            parts.append(f"not shown to be worse: {', '.join(kept)} (the winner's gain, corrected: {gains_over})")
+            surely = {name for name, each in kept.items() if each.familywise and each.familywise[1] < -ROUNDING}
+            for words, names in (("better", surely), ("not shown to be worse", kept.keys() - surely)):
+                shown = {name: each.corrected_text for name, each in kept.items() if name in names}
+                gains_over = ", ".join(f"{text} over {name}" for name, text in shown.items())
+                if shown:
+                    parts.append(f"{words}: {', '.join(shown)} (the winner's gain, corrected: {gains_over})")
         if gains and not kept:
             limit = f"loses more than {100 * SHARE:g} % of the gain over linear" if gain > ROUNDING else "is worse"
             parts.append(f"each baseline {limit}" if exact else "each baseline is shown to be worse")
@@ -162,7 +168,9 @@ def rounder_at(places: Sequence[Place], box: Box) -> list[Rounder] | None:
 
 
 def _exact_loss(name: str, loss: float, gain: float) -> str:
-    return f"{name} is no worse" if loss <= ROUNDING else f"{name} loses {_lost(loss, gain)}"
+    if abs(loss) <= ROUNDING:
+        return f"{name} is as good"
+    return f"{name} loses {_lost(loss, gain)}" if loss > 0 else f"{name} is better by {rounded(-loss, 2, up=False):g}"
 
 
 def _lost(loss: float, gain: float) -> str:

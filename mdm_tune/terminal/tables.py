@@ -10,6 +10,7 @@ from mdm_tune.core.messages import listed, quantity
 from mdm_tune.core.numerals import shortest
 from mdm_tune.core.statistics import TOO_FEW
 from mdm_tune.pages.names import figure_name
+from mdm_tune.pages.savings import beside_linear, calls_saved
 from mdm_tune.run.record_parts import PlanRecord, ReportedRecord, WarningRecord
 from mdm_tune.schedules.equal_cost import FLAG, MORE_CALLS
 from mdm_tune.schedules.labels import Label, short_label
@@ -256,9 +257,10 @@ def headline(result: SearchResult) -> list[str]:
         if result.saving is Saving.UNTESTED:
             text = f"untested, too few examples: whether a {tuned} is as good as linear at a larger budget"
         return [*lines, f"{text} {margin}"]
+    pair = best.to_json()
     lines.append(
-        f"at {quantity(best.steps, 'step')} the {tuned} is no worse than linear at {best.linear_steps}: "
-        f"{best.ratio:.1f} times fewer denoiser calls {margin}"
+        f"at {quantity(best.steps, 'step')} the {tuned} {beside_linear(pair)} linear at {best.linear_steps}: "
+        f"{calls_saved(pair)} {margin}"
     )
     if best.linear_too:
         lines.append(f"  so is linear at {quantity(best.steps, 'step')}: the saving is not the schedule's")

@@ -254,7 +254,7 @@ def test_gains_of_adaptive_policies_are_not_called_those_of_schedules() -> None:
     assert headline(one).startswith("The tuned policy is better than linear at 4 steps")
     assert headline(two).startswith("The tuned policies are better than linear at both budgets")
     pair = {**two_budgets()["frontier"]["headline"], "steps": 4}
-    assert findings(view(adaptive, pair=pair))[0].text.startswith("At 4 steps the tuned policy is no worse than linear")
+    assert findings(view(adaptive, pair=pair))[0].text.startswith("At 4 steps the tuned policy is as good as linear")
     assert (
         findings(one)[0].text
         == "At 4 steps the best fixed counts, Beta(0.5, 0.7), gain 0.030 [0.018, 0.042] over linear."

@@ -20,6 +20,8 @@ def test_the_headline_is_the_pair_that_saves_most_calls() -> None:
     assert found.headline is not None
     assert found.headline.ratio == max(pair.ratio for pair in found.pairs if pair.test.holds)
     assert not any(pair.linear_too for pair in found.pairs)
+    assert {key for key, pair in tested.items() if pair.test.better} == {(4, 8)}  # 5 nats against 6, and 4 against 4
+    assert all(pair.ratio_ci is None and not pair.calls_vary for pair in found.pairs)  # fixed counts
     bound = tested[8, 16].test.bound
     assert bound is not None and -0.04 < bound < 0.01
 
@@ -35,6 +37,7 @@ def test_exact_values_are_compared_alike() -> None:
     found = frontier_of(budgets, "minimize", 0.01)
     assert [pair.test.holds for pair in found.pairs] == [True, True, True]
     assert [pair.linear_too for pair in found.pairs] == [False, False, True]
+    assert [pair.test.better for pair in found.pairs] == [False, False, False]
     assert [pair.test.holds for pair in frontier_of(budgets, "minimize", 0.001).pairs] == [True, False, False]
     assert all(pair.test.bound is None for pair in found.pairs)
 

@@ -151,6 +151,14 @@ def test_no_worse_is_the_one_sided_t_bound_of_difference_and_margin() -> None:
     assert found.holds == (found.bound > -found.margin)
     assert found.holds
     assert not no_worse(scored(values - 0.1), scored(other), "maximize", 0.01, 0.05 / 3).holds
+    assert not found.better and not no_worse(scored(values - 0.1), scored(other), "maximize", 0.01, 0.05 / 3).better
+    for surplus, better in ((0.05, True), (0.01, False)):  # the one-sided bound lies about 0.022 below
+        more = no_worse(scored(values + 0.01 + surplus), scored(other), "maximize", 0.01, 0.05 / 3)
+        assert more.holds and more.better is better
+    few = no_worse(
+        scored(other + np.where(np.arange(400) < 20, 1 + np.arange(400) / 40, 0)), scored(other), "maximize", 0.01, 0.05
+    )
+    assert not few.better  # 20 of several sizes differ, a claim takes 32
 
 
 def test_the_bound_of_few_examples_is_that_of_the_interval() -> None:
@@ -177,6 +185,8 @@ def test_no_worse_has_a_direction_and_a_margin_of_either_sign() -> None:
 def test_exact_values_are_no_worse_down_to_the_margin() -> None:
     assert no_worse(exact(1.01), exact(1.0), "minimize", 0.01, 0.05).holds
     assert not no_worse(exact(1.0101), exact(1.0), "minimize", 0.01, 0.05).holds
+    assert no_worse(exact(0.9), exact(1.0), "minimize", 0.01, 0.05).better
+    assert not no_worse(exact(1.0), exact(1.0), "minimize", 0.01, 0.05).better
     found = no_worse(exact(0.0), exact(0.0), "minimize", 0.01, 0.05)
     assert found.holds and found.bound is None and found.margin == 0
     assert not no_worse(exact(math.inf), exact(1.0), "minimize", 0.01, 0.05).holds
@@ -291,6 +301,8 @@ def test_more_calls_have_the_interval_of_a_ratio_of_means_on_the_same_examples()
     picks = rng.integers(0, 200, (20_000, 200))
     drawn = np.quantile(own[picks].mean(1) / linear[picks].mean(1), [0.025, 0.975])  # the bootstrap's interval
     assert found == pytest.approx(drawn, abs=0.15 * (drawn[1] - drawn[0]))
+    wider = calls_interval(called(own), called(linear), 0.99)
+    assert wider is not None and wider[0] < found[0] and wider[1] > found[1]
     fixed = calls_interval(called(own), called(None, 6.0))
     ends = estimate(own).ci
     assert fixed is not None and ends is not None and np.multiply(fixed, 6.0) == pytest.approx(ends)

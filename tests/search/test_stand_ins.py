@@ -145,7 +145,7 @@ def test_baselines_count_by_their_own_comparison() -> None:
         == "each baseline loses more than 5 % of the gain over linear"
     )
     none = StandIns.of(None, {"sine": gain(0.2), "squared-sine": gain(0.0)}, 0.0)
-    assert none.text == "squared-sine is no worse" and StandIns.of(None, {"sine": gain(0.2)}, 0.0).text.endswith(
+    assert none.text == "squared-sine is as good" and StandIns.of(None, {"sine": gain(0.2)}, 0.0).text.endswith(
         "is worse"
     )
     unshown = gain(0.02, (-0.01, 0.05), shown=False)
@@ -156,5 +156,11 @@ def test_baselines_count_by_their_own_comparison() -> None:
     )
     behind = StandIns.of(None, {"sine": gain(-0.02, (-0.05, 0.01), shown=False)}, 0.3).text
     assert behind.endswith("(the winner's gain, corrected: -0.020 [-0.050, 0.010] over sine)")
+    ahead = {"sine": gain(-0.03, (-0.05, -0.01), shown=False), "linear": unshown}
+    assert StandIns.of(None, ahead, 0.3).text == (
+        "better: sine (the winner's gain, corrected: -0.030 [-0.050, -0.010] over sine); not shown to be worse: linear "
+        "(the winner's gain, corrected: 0.020 [-0.010, 0.050] over linear)"
+    )
+    assert StandIns.of(None, {"sine": gain(-0.0625)}, 0.3).text == "sine is better by 0.062"
     assert StandIns.of(None, {"linear": gain(0.3, (0.2, 0.4))}, 0.3).text == "each baseline is shown to be worse"
     assert StandIns.of(None, {}, 0.3).text == "" and StandIns.from_json(measured.to_json()) == measured
