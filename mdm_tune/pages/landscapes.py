@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mdm_tune.core.errors import InputError
+from mdm_tune.core.messages import quantity
 from mdm_tune.core.numerals import significant
 from mdm_tune.pages.charts import Landscape, Place, Trial
+from mdm_tune.pages.names import and_listed
 from mdm_tune.pages.run_looks import TUNED, Looks
 from mdm_tune.pages.run_views import About, BudgetView, CurveView, Point, Progress
 from mdm_tune.schedules.box import DETAIL, EXACTLY_NAMED, USUAL, Box, LogGrid, Tried, surface_of, unit_square
@@ -22,7 +24,7 @@ from mdm_tune.schedules.counts import CountRule
 from mdm_tune.schedules.family import Pricer
 from mdm_tune.schedules.labels import Label
 
-__all__ = ["box_of", "map_of_profile", "map_of_progress", "map_of_trials", "wins_at_edge"]
+__all__ = ["box_of", "map_of_profile", "map_of_progress", "map_of_trials", "where_trials_are", "wins_at_edge"]
 
 Floats = NDArray[np.float64]
 MANY = 120  # trials of a map; more would hide it
@@ -96,6 +98,39 @@ def _map(
         winner_name="best trial" if winner is None else "winner",
         named=named,
     )
+
+
+def where_trials_are(budget: BudgetView, about: About, looks: Looks) -> str:
+    """Where each trial of a budget is on its map, or why it is not there, in words; the numbers sum to all trials."""
+    known = [point for point in budget.points if point.a > 0 and point.b > 0]
+    tried = _of_blocks(budget.points, budget.block_length)
+    finalists = {place for label, _ in budget.choose if (place := _place_of(label)) is not None}
+    shown, (a, b) = _shown(tried, finalists), box_of(about, tried)
+    marks = {at: name for name, at in EXACTLY_NAMED.items()}
+    if (winner := _winner(budget, looks)) is not None:
+        marks = {(winner.a, winner.b): "the winner"} | {
+            at: name for at, name in marks.items() if at != (winner.a, winner.b)
+        }
+    elif (best := _best(tried, about.sign)) is not None:
+        marks |= {(best.a, best.b): "the best trial"}
+    inside = [(each.a, each.b) for each in shown if a[0] <= each.a <= a[1] and b[0] <= each.b <= b[1]]
+    marked = [at for at in inside if at in marks]
+    free = [at for at in inside if at not in marks]
+    names = and_listed([name for at, name in marks.items() if at in marked])
+    total = max(budget.trials, len(budget.points))
+    parts = (
+        (len(set(free)), "dot" if len(set(free)) == 1 else "dots"),
+        (len(marked), f"under the mark{'' if len(set(marked)) == 1 else 's'} of {names}"),
+        (len(free) - len(set(free)), "at the place of another"),
+        (len(shown) - len(inside), "outside the map"),
+        (len(tried) - len(shown), "left out, as the map would be too full"),
+        (len(known) - len(tried), "in other block lengths"),
+        (
+            total - len(known),
+            "of adaptive policies" if budget.policies or budget.adaptive else "that the run does not list",
+        ),
+    )
+    return f"The {quantity(total, 'trial')}: {', '.join(f'{count} {where}' for count, where in parts if count)}."
 
 
 def _in_family(looks: Looks) -> list[Place]:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from mdm_tune.core.messages import listed, quantity
-from mdm_tune.pages.landscapes import wins_at_edge
+from mdm_tune.pages.landscapes import where_trials_are, wins_at_edge
 from mdm_tune.pages.names import FIGURES, and_listed, cut_text, figure_name, large, role_of, short_name, short_names
 from mdm_tune.pages.run_looks import Looks
 from mdm_tune.pages.run_views import NOTHING, BudgetView, RunView, State
@@ -247,12 +247,7 @@ def _about_map(view: RunView, budget: BudgetView, looks: Looks) -> Iterator[str]
         yield f"{and_listed(named)} {'are' if len(named) > 1 else 'is'} no Beta(a, b) and not on the map{won}."
     examples = max((point.examples or 0 for point in budget.points), default=0)
     if examples:
-        seen = len({(point.a, point.b) for point in budget.points} - {*EXACTLY_NAMED.values()})
-        hidden = f"; {len(budget.points) - seen} of them lie under other marks" if seen < len(budget.points) else ""
-        yield (
-            f"The map rests on {quantity(len(budget.points), 'trial')} with at most {large(examples)} examples "
-            f"each{hidden}."
-        )
+        yield f"{where_trials_are(budget, view.about, looks)} Each had at most {large(examples)} examples."
         if len(budget.points) < FEW:
             yield "So few trials say little of the whole map."
     if any(wins_at_edge(each, view.about, looks) for each in view.budgets):

@@ -28,5 +28,12 @@ def calls_saved(pair: Mapping[str, Any]) -> str:
     ratio, ends = float(pair["ratio"]), pair.get("ratio_ci")
     if ends is not None:
         return f"{interval_text(ratio, (float(ends[0]), float(ends[1])))} times fewer denoiser calls"
-    why = {False: "the same for every example", True: "no interval: too few examples, or one ratio for all"}
-    return f"{ratio:.1f} times fewer denoiser calls ({why.get(pair.get('calls_vary'), 'without an interval')})"
+    if pair.get("calls_vary") is None:
+        why = "without an interval"
+    else:
+        why = (
+            "no interval: too few examples, or one ratio for all"
+            if pair["calls_vary"]
+            else "the same for every example"
+        )
+    return f"{ratio:.1f} times fewer denoiser calls ({why})"

@@ -112,7 +112,10 @@ def test_the_map_says_that_an_adaptive_winner_is_not_on_it_and_what_few_trials_k
             " ".join(each.about) for each in sections_of(view, Looks(view), ["landscape-4"]) if each.id == "landscape"
         )
         assert "At 4 steps the winner is an adaptive policy, which has no place here." in about
-        assert f"The map rests on {count} trials with at most 64 examples each" in about
+        placed = f"{count - 1} dots, 1 under the mark of the best trial"
+        rest = f", {20 - count} of adaptive policies" if few else ""
+        assert f"The {max(20, count)} trials: {placed}{rest}." in about
+        assert "Each had at most 64 examples." in about
         assert ("So few trials say little" in about) == few
         assert "far from the trials is not known" in about and "hatched" not in about
 
@@ -149,7 +152,10 @@ def test_the_map_says_what_it_shows_and_which_trials_lie_under_other_marks() -> 
     )
     assert "Linear is (0.5, 0.5), squared-sine (1, 1)." in about
     assert "sine is no Beta(a, b) and not on the map; sine is the winner." in about
-    assert "rests on 5 trials with at most 64 examples each; 3 of them lie under other marks." in about
+    assert (
+        "The 20 trials: 1 dot, 4 under the marks of linear, squared-sine and the best trial, 15 that the run does not list."
+        in about
+    )
     (panel,) = [each for each in [map_of_trials(view.budgets[0], view.about, Looks(view))] if each is not None]
     assert panel.winner is not None and panel.winner.look is None  # the best trial does not look like a winner
 
