@@ -5,7 +5,7 @@
 
 It needs Chromium or Firefox (on Debian: apt-get install chromium firefox-esr). For every page, width and theme it takes
 a screenshot of the whole page and reports errors of scripts, messages on the console, elements that are wider than the
-screen, tables that do not fit a wide one, and text that is cut off or stands outside its figure. It also sorts a table,
+screen, tables that do not fit, and text that is cut off or stands outside its figure. It also sorts a table,
 shows a hint and changes the theme. The exit code is 1 if anything is wrong. What is measured is written by a script
 that is added to a copy of the page; the page itself does not change.
 """
@@ -80,7 +80,7 @@ var measured = new Promise(function (done) { addEventListener("load", done); }).
     var hides = /hidden|clip/.test(style.overflowX) && element.textContent.trim();
     if (hides && element.scrollWidth > element.clientWidth + 1) found.push("cut off: " + name(element));
   });
-  if (wide > 1000) document.querySelectorAll(".scroll").forEach(function (element) {
+  document.querySelectorAll(".scroll").forEach(function (element) {
     if (element.scrollWidth > element.clientWidth + 1) found.push("a table is wider than its place: " + name(element));
   });
   var sort = document.querySelector("table.sortable th button"), sorted = null;

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, pairwise
 from typing import TypeVar
 
 from mdm_tune.core.numerals import significant
@@ -38,6 +38,7 @@ SIDE, APART = 4.0, 6.5  # pixels between series that have points at the same pla
 CROWD = 4
 LABELS = 0.26  # of the width, at most, for the names at the ends of lines
 MOVED = 3.6  # lines: names that would have to move further from the ends of their lines stand above the chart
+SAME = 1.0  # pixels: ends of lines that are nearer are one place
 NEAR = 12.0  # pixels between the middle of a text and a point that it covers
 NONE = math.nan
 Part = TypeVar("Part")
@@ -301,6 +302,8 @@ def _target(place: Point, radius: float) -> str:
 def _names(made: Sequence[_Line], frame: Frame, layout: Layout) -> str | None:
     """The names at the right of the frame, at the height of their ends or near it; None if they have no place there."""
     ends = [(line, runs[-1][-1]) for line in made if (runs := _pieces(_places(line, line.y, frame)))]
+    if not _apart([place for _, place in ends]):
+        return None
     gap = layout.font * 1.25
     heights = spread((place[1] for _, place in ends), gap, frame.top + 2, frame.bottom)
     parts = []
@@ -316,6 +319,12 @@ def _names(made: Sequence[_Line], frame: Frame, layout: Layout) -> str | None:
             return None
         parts.append(text(place, line.name, fill=line.look.colour, font_weight="600"))
     return "".join(parts)
+
+
+def _apart(ends: Sequence[Point]) -> bool:
+    """Whether the ends of lines are at different places, so that a name beside an end says which line it is of."""
+    heights = sorted(y for _, y in ends)
+    return all(below - above >= SAME for above, below in pairwise(heights))
 
 
 def _beside(made: Sequence[_Line], frame: Frame, layout: Layout) -> str | None:

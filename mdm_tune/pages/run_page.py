@@ -19,7 +19,7 @@ from mdm_tune.pages.run_costs import cost_facts, costs_of
 from mdm_tune.pages.run_figures import figures_of
 from mdm_tune.pages.run_looks import Looks
 from mdm_tune.pages.run_pastes import pastes_of
-from mdm_tune.pages.run_sections import origins, sections_of, tuned_rows
+from mdm_tune.pages.run_sections import figures_meant, origins, sections_of, tuned_rows
 from mdm_tune.pages.run_tables import decimals_of, diversity_table, own_calls, values_of_data
 from mdm_tune.pages.run_views import BudgetView, Drawn, PairView, RunView, State
 from mdm_tune.pages.sentences import best_budget, caveat, findings, headline, lead
@@ -93,7 +93,7 @@ def page_of(view: RunView, detail: Detail) -> str:
     return rendered(
         "run.html",
         view=view,
-        headline=headline(view),
+        headline=_first_sentence(headline(view)),
         caveat=caveat(view),
         lead=lead(view),
         findings=findings(view),
@@ -116,6 +116,7 @@ def page_of(view: RunView, detail: Detail) -> str:
         figure_rows=[row for row in view.rows if row.diversity],
         figure_names=figure_names,
         diversity=diversity_table(view),
+        meanings=figures_meant(view),
         data_values=values_of_data(view),
         own_calls=own_calls(view),
         places=decimals_of(view),
@@ -129,6 +130,12 @@ def page_of(view: RunView, detail: Detail) -> str:
         config=yaml_text(dict(view.about.config), allow_unicode=True) if view.about.config else "",
         refresh=REFRESH if view.state is State.RUNNING else None,
     )
+
+
+def _first_sentence(text: str) -> tuple[str, str]:
+    """The first sentence, which stands large, and the rest."""
+    first, _, rest = text.partition(". ")
+    return (f"{first}.", rest) if rest else (text, "")
 
 
 def _kept(figures: dict[str, Figure], view: RunView, budgets: int) -> dict[str, Figure]:

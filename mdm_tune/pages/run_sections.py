@@ -16,7 +16,7 @@ from mdm_tune.schedules.box import EXACTLY_NAMED, NAMED
 from mdm_tune.schedules.equal_cost import MORE_CALLS
 from mdm_tune.schedules.labels import Label
 
-__all__ = ["Section", "origins", "sections_of", "tuned_rows"]
+__all__ = ["Section", "figures_meant", "origins", "sections_of", "tuned_rows"]
 
 WITH_VALUES = ("beta", "counts", "alphas", "shift")
 FEW = 20  # trials of a map that knows little
@@ -267,8 +267,12 @@ def tuned_rows(view: RunView) -> dict[tuple[str, int], str]:
 
 def _about_diversity(view: RunView) -> Iterator[str]:
     yield "A schedule can raise a score by making samples alike, so their diversity is measured too."
+    if figures_meant(view):
+        yield "More is more diverse; errors count as diverse too."
+
+
+def figures_meant(view: RunView) -> list[tuple[str, str]]:
+    """What the figures of diversity of a page are: names and meanings."""
     figures = {figure for budget in view.budgets for figure in budget.diversity.get("winner", ())}
     figures |= {figure for row in view.rows for figure in row.diversity}
-    said = [f"{figure_name(name)}: {text}" for name, text in FIGURES.items() if name in figures]
-    if said:
-        yield f"More is more diverse; errors count as diverse too. {'; '.join(said).capitalize()}."
+    return [(figure_name(name), text) for name, text in FIGURES.items() if name in figures]

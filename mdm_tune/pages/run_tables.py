@@ -43,11 +43,13 @@ class DiversityTable:
         samples: on which figures are computed, in words; empty if unknown.
         figures: the names of the columns.
         rows: of the table.
+        reference: linear at many steps, in words, whose value no run records; empty if it is not among the rows.
     """
 
     samples: str
     figures: Sequence[str]
     rows: Sequence[DiversityRow]
+    reference: str = ""
 
 
 def diversity_table(view: RunView) -> DiversityTable | None:
@@ -61,7 +63,8 @@ def diversity_table(view: RunView) -> DiversityTable | None:
     counts = sorted({budget.samples for budget in budgets if budget.samples})
     samples = f"{counts[0]} to {quantity(counts[-1], 'sample')}" if len(counts) > 1 else ""
     samples = quantity(counts[0], "sample") if len(counts) == 1 else samples
-    return DiversityTable(samples, [*dict.fromkeys(name for row in rows for name in row.figures)], rows)
+    reference = " and ".join(dict.fromkeys(_reference(each) for each in budgets if "reference" in each.diversity))
+    return DiversityTable(samples, [*dict.fromkeys(name for row in rows for name in row.figures)], rows, reference)
 
 
 def _reference(budget: BudgetView) -> str:

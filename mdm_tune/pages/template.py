@@ -16,6 +16,7 @@ from mdm_tune.pages.charts import Figure, custom_properties
 from mdm_tune.pages.names import cut_text, figure_name, large, short_name, time_text
 from mdm_tune.pages.run_views import GainView
 from mdm_tune.pages.sentences import verdict_text
+from mdm_tune.pages.stacked import labelled
 from mdm_tune.pages.svg import BREAKS
 from mdm_tune.version import __version__
 
@@ -44,7 +45,7 @@ def rendered(template: str, **values: Any) -> str:
         "dark": _safe(custom_properties("dark")),
         "refresh": None,
     }
-    return _environment().get_template(template).render(**common | values) + "\n"
+    return labelled(_environment().get_template(template).render(**common | values)) + "\n"
 
 
 def visible(text: str) -> str:

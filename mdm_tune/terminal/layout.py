@@ -19,6 +19,7 @@ __all__ = ["BAR", "Grid", "fitted", "folded"]
 
 BAR = "█"  # the character of bars
 NUMBER = re.compile(r"(-?[\d,]+)(\.\d+)?((?: .*)?)$", re.DOTALL)  # with what follows it, such as an interval
+LONGEST = 16  # columns of a word in a table that is too wide; a longer one may get a number
 WIDEST = 10_000  # columns of a terminal, more than any table needs
 
 
@@ -70,8 +71,8 @@ def fitted(parts: Sequence[str], width: int, leave_out: Sequence[int] = ()) -> s
 class Grid(Table):
     """A table of texts that fits any width.
 
-    A table that is too wide has its headings folded, then its intervals, then its names. If that does not suffice,
-    its rows are stacked.
+    A table that is too wide has its headings folded, then its intervals, then its names. Then the long names get
+    numbers, with the names below the table. If that does not suffice, its rows are stacked.
 
     Texts are data: control characters become escapes, passwords become ***, and markup has no effect.
 
@@ -98,6 +99,12 @@ class Grid(Table):
         for table in self._candidates(cells, width):  # each with aligned numbers, then without
             if Measurement.get(console, options.update(max_width=WIDEST), table).maximum <= width:
                 yield table
+                return
+        numbered, names = self._numbered(cells)
+        for table in self._candidates(numbered, width) if names else ():
+            if Measurement.get(console, options.update(max_width=WIDEST), table).maximum <= width:
+                yield table
+                yield Text("\n".join(folded(f"  {name}", width, "  ") for name in names) + "\n", no_wrap=True)
                 return
         yield Text("\n" + "\n\n".join(self._stacked(cells, width)) + "\n", no_wrap=True, overflow="ignore")
 
@@ -154,6 +161,20 @@ class Grid(Table):
         for row, texts_of in zip(self.rows, zip(*columns, strict=True), strict=True):
             table.add_row(*texts_of, style=row.style, end_section=row.end_section)
         return table
+
+    def _numbered(self, cells: Sequence[Sequence[str]]) -> tuple[list[Sequence[str]], list[str]]:
+        """The cells with numbers in place of words that are too long, and the words with their numbers."""
+        found: dict[str, str] = {}
+        columns: list[Sequence[str]] = []
+        for column, texts in zip(self.columns, cells, strict=True):
+            long = [column.justify == "left" and _widest(text, words=True) > LONGEST for text in texts]
+            columns.append(
+                [
+                    found.setdefault(text, f"({len(found) + 1})") if each else text
+                    for text, each in zip(texts, long, strict=True)
+                ]
+            )
+        return columns, [f"{number} {text}" for text, number in found.items()]
 
     def _stacked(self, columns: Sequence[Sequence[str]], width: int) -> Iterator[str]:
         """One text per row, with a line for each heading and its cell.

@@ -158,3 +158,15 @@ def test_fields_of_different_lengths_are_refused() -> None:
     for wrong in (Series("c", (1, 2), (1,)), Series("c", (1,), (1,), low=(1, 2)), Series("c", (1,), (1,), tips=())):
         with pytest.raises(ValueError, match=r"differ in length|shorter|longer"):
             chart([wrong])
+
+
+def test_names_of_lines_that_end_at_one_place_stand_in_a_key_above_the_chart() -> None:
+    """Beside one end several names do not say which line each is of."""
+    rising = [series("tuned", [0.1, 0.2, 0.5, 1.0], "tuned"), series("linear", [0.4, 0.6, 0.8, 1.0], "linear")]
+    apart = [rising[0], series("linear", [0.4, 0.6, 0.8, 0.9], "linear")]
+    for made, above in ((rising, True), (apart, False)):
+        root = parsed(chart(made).svg())
+        names = [each for each in texts(root) if each.text in ("tuned", "linear")]
+        ticks = [each for each in texts(root) if each.text == "64"]
+        assert len(names) == 2 and (max(each.left for each in names) < ticks[0].left) == above
+        assert not overlaps(root)

@@ -54,3 +54,49 @@ def test_the_evaluation_table_fits_into_eighty_columns() -> None:
         assert table is not None
         show(screen.err, table)
         assert listed.getvalue().count(plan) == 1 and " 16 " in listed.getvalue()
+
+
+def test_long_names_get_numbers_so_that_the_columns_stay_comparable() -> None:
+    names = (
+        "linear",
+        "quota:beta:0.123456,0.654321#16@0.99999889",
+        "cap:beta:1.123456,2.654321#8@0.99123 in blocks of 8",
+    )
+    rows = tuple(
+        RowRecord(
+            schedule=name,
+            steps=16,
+            plan=PlanRecord(block_length=64, counts=None, alphas=None),
+            calls=CallsRecord(15.75 + place, (14.5, 17.25)),
+            metric="exact_match",
+            estimate=Estimate(0.8645 - place / 10, (0.7554 - place / 10, 0.8729), 512),
+            n=512,
+            diversity={},
+        )
+        for place, name in enumerate(names)
+    )
+    pairs = tuple(
+        ComparisonRecord(first="linear", second=name, steps=16, difference=Estimate(0.0312, (-0.1234, 0.1234), 512))
+        for name in names[1:]
+    )
+    result = EvaluateResult(
+        rows=rows,
+        data=None,
+        comparisons=pairs,
+        reference="linear",
+        cost=Cost(100, 6400, 3.0),
+        reported=(),
+        files={},
+        warnings=(),
+        programs={},
+    )
+    console = Console(file=(listed := io.StringIO()), width=80)
+    show(console, evaluate_table(result))
+    text = listed.getvalue()
+    lines = [line.rstrip() for line in text.splitlines()]
+    assert max(map(len, lines)) <= 80 and "\u2026" not in text
+    head = next(line for line in lines if "steps" in line)
+    assert all(name in head for name in ("schedule", "value", "calls"))  # one row of headings, so columns
+    for place, name in enumerate(names[1:], 1):
+        (row,) = [line for line in lines if f" ({place}) " in line and "16" in line and name.split()[0] not in line]
+        assert f"{0.8645 - place / 10:.2f}" in row and f"  ({place}) {name}" in text
