@@ -64,7 +64,8 @@ def diversity_table(view: RunView) -> DiversityTable | None:
     samples = f"{counts[0]} to {quantity(counts[-1], 'sample')}" if len(counts) > 1 else ""
     samples = quantity(counts[0], "sample") if len(counts) == 1 else samples
     reference = " and ".join(dict.fromkeys(_reference(each) for each in budgets if "reference" in each.diversity))
-    return DiversityTable(samples, [*dict.fromkeys(name for row in rows for name in row.figures)], rows, reference)
+    columns = [*dict.fromkeys(name for row in rows for name in row.figures)]
+    return DiversityTable(samples=samples, figures=columns, rows=rows, reference=reference)
 
 
 def _reference(budget: BudgetView) -> str:
