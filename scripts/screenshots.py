@@ -5,9 +5,9 @@
 
 It needs Chromium or Firefox (on Debian: apt-get install chromium firefox-esr). For every page, width and theme it takes
 a screenshot of the whole page and reports errors of scripts, messages on the console, elements that are wider than the
-screen, tables that do not fit, and text that is cut off or stands outside its figure. It also sorts a table,
-shows a hint and changes the theme. The exit code is 1 if anything is wrong. What is measured is written by a script
-that is added to a copy of the page; the page itself does not change.
+screen, tables that do not fit, shadows of broken lines, and text that is cut off or stands outside its figure. It also
+sorts a table, shows a hint and changes the theme. The exit code is 1 if anything is wrong. What is measured is written
+by a script that is added to a copy of the page; the page itself does not change.
 """
 
 from __future__ import annotations
@@ -75,6 +75,8 @@ var measured = new Promise(function (done) { addEventListener("load", done); }).
         found.push("text outside its figure: " + name(element));
     }
     if (figure) return;
+    if (style.boxShadow !== "none" && element.getClientRects().length > 1)  // Firefox draws it beyond the text
+      found.push("a shadow broken into lines: " + name(element));
     if ((box.right > wide + 1 || box.left < -1) && !scrolls(element))
       found.push("wider than the screen: " + name(element));
     var hides = /hidden|clip/.test(style.overflowX) && element.textContent.trim();

@@ -99,6 +99,8 @@ def test_what_is_wrong_is_seen(faults: Faults) -> None:
         "</footer>": "</footer><script>console.error('odd')</script>",
         "<dl class=": '<p style="width:30px;overflow:hidden;white-space:nowrap">A long text is cut.</p><dl class=',
         "</main>": "</main><script>missing()</script>",
+        "</title>": "</title><style>h1 b{box-shadow:inset 0 -2px red}</style>",
+        "</h1>": "<br><b>one line<br>another</b></h1>",
         '<table class="sortable">': '<table class="sortable" style="width:2000px">',
         "<text ": '<text transform="translate(900 0)" ',
     }
@@ -107,6 +109,13 @@ def test_what_is_wrong_is_seen(faults: Faults) -> None:
         text = text.replace(good, bad, -1 if good == "<text " else 1)
     assert "a table is wider than its place" in " ".join(faults(text, 1280, "light"))
     found = " ".join(faults(text, 390, "light"))
-    for words in ("scrolls sideways", "wider than the screen: h1", "odd", "cut off: p", "missing is not defined"):
+    for words in (
+        "scrolls sideways",
+        "wider than the screen: h1",
+        "odd",
+        "cut off: p",
+        "missing is not defined",
+        "lines: b",
+    ):
         assert words in found
     assert "text outside its figure" in found
