@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from mdm_tune.core.messages import quantity
 from mdm_tune.core.numerals import shortest
 from mdm_tune.pages.names import and_listed, short_name
+from mdm_tune.pages.policy_code import policy_code
 from mdm_tune.pages.run_steps import named_counts
 from mdm_tune.pages.run_views import BudgetView, RunView, State
 from mdm_tune.pages.sentences import best_budget
@@ -52,6 +53,7 @@ def pastes_of(view: RunView) -> Iterator[Paste]:
     for budget in view.budgets:
         yield from _of_budget(view, budget)
     yield from _cheapest(view)
+    yield from _codes(view)
     if done and best is not None and (name := "counts" if best.counts else "alphas" if best.alphas else ""):
         text = f"import mdm_tune\n\n{name} = mdm_tune.load_schedule({view.path!r}).budget({best.steps}).{name}"
         yield Paste("load", f"The {_kept(view)} {name} from the file, without torch", text)
@@ -95,6 +97,21 @@ def _following(view: RunView, policy: str, steps: int) -> str:
         return f"mdm_tune.generate(model, tokenizer, prompts, schedule={policy!r}, steps={steps})"
     words = ["mdm-tune", "sample", f"{view.path}/config.yaml", "--schedule", policy, "--steps", str(steps)]
     return shlex.join([*words, *view.about.flags])
+
+
+def _codes(view: RunView) -> Iterator[Paste]:
+    """Each policy that is offered, as code for another sampler, once."""
+    offered: dict[str, int] = {}
+    for budget in view.budgets:
+        equal = budget.equal_beside
+        for policy in (equal and equal.policy, budget.policy):
+            if policy:
+                offered.setdefault(policy, budget.steps)
+    if view.budgets and view.cheapest_policy is not None:
+        offered.setdefault(*view.cheapest_policy)
+    for place, (policy, steps) in enumerate(offered.items()):
+        if code := policy_code(view, policy, steps):
+            yield Paste(f"policy-{place}", f"{short_name(policy)} in a sampler of your own", code)
 
 
 def _cheapest(view: RunView) -> Iterator[Paste]:

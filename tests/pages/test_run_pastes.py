@@ -47,6 +47,13 @@ def test_exports_are_of_the_budget_with_the_largest_gain_and_of_each_kind_that_i
     assert title == "The tuned one for another sampler; also with --steps 8 and 16"
 
 
+def test_each_policy_stands_once_as_code_for_a_sampler_of_ones_own() -> None:
+    found = texts(PLAN, PLAN, {})
+    assert [name for name in found if name.startswith("policy-")] == ["policy-0"]
+    assert found["policy-0"].startswith("threshold = 0.875\nwhile ") and "now = sure >= threshold" in found["policy-0"]
+    assert not any(name.startswith("policy-") for name in texts({}, ALPHAS))
+
+
 def test_values_to_copy_are_whole() -> None:
     assert texts(ALPHAS)["counts-4"].startswith("alphas = [0, 0.123456789, 0.7, 1]")
     quota = "quota:beta:0.9,0.3#8@0.99999886"
