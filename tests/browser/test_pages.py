@@ -18,7 +18,7 @@ from mdm_tune.pages.run_reading import RunRecords, read_run
 from tests.pages.test_comparison import NONE, OTHER, WAITING, WON
 from tests.pages.test_run_page import HOSTILE, SCRIPTS, made, many_budgets, pair, progress
 from tests.support.page_runs import PageRun
-from tests.support.search_results import two_budgets
+from tests.support.search_results import BUDGET, two_budgets
 
 PAPER = 690  # pixels of A4 between its margins
 
@@ -81,6 +81,20 @@ def test_hostile_and_long_data(width: int, faults: Faults) -> None:
     record["warnings"] = [{"code": long, "text": HOSTILE, "advice": long}]
     view = replace(made(record), name=long, path=f"/{long}/{long}")
     assert faults(run_page(view), width, "dark") == ()
+
+
+@pytest.mark.parametrize("width", [*WIDTHS, PAPER])
+def test_kinds_of_policies(width: int, faults: Faults) -> None:
+    """Rows with the longest names, and with all marks, fit beside the intervals."""
+    rows = []
+    for kind, policy in (("counts", "beta:0.525,0.755"), ("quota", "quota:beta:0.525,0.755#32@0.2015")):
+        gain = {"value": 0.0125, "ci": [-0.0125, 0.0385]}
+        row = {"kind": kind, "policy": policy, "value": {"value": 0.8735, "ci": [0.8545, 0.8905]}}
+        row |= {"calls": {"nfe": 16.475, "nfe_ci": [16.045, 16.905]}, "gain_over_linear": gain, "trials": 4}
+        rows.append(row | {"more_calls": True, "losses": [{"figure": "token_entropy", "blocks": True}]})
+    text = run_page(made(two_budgets() | {"budgets": [{**BUDGET, "policies": rows}]}))
+    assert all(f'flag">{word}<' in text for word in ("more", "less diverse"))
+    assert faults(text.replace("@media print{", "@media all{") if width == PAPER else text, width, "light") == ()
 
 
 def test_eight_budgets_on_a_phone(faults: Faults) -> None:
