@@ -50,11 +50,11 @@ def _lost(loss: LossView, budget: BudgetView, others: Sequence[str]) -> str:
     if loss.of_linear is not None:
         more = 100 * (loss.share - loss.of_linear)
         if more <= 0.05:
-            text += f" Linear at {at} is as far below: the loss is due to few steps, not to the policy."
+            text += f" Linear at {at} is as far below: the loss is due to few steps, not to what was tuned."
         else:
             side = "below" if loss.of_linear >= 0 else "above"
             text += (
-                f" Linear at {at} is {100 * abs(loss.of_linear):.1f} % {side} it. The difference between the policy "
+                f" Linear at {at} is {100 * abs(loss.of_linear):.1f} % {side} it. The difference between the winner "
             )
             text += "and linear is not shown to exceed the limit, so it does not forbid the claim of a gain."
     if others:

@@ -127,7 +127,7 @@ def where_trials_are(budget: BudgetView, about: About, looks: Looks) -> str:
         (len(known) - len(tried), "in other block lengths"),
         (
             total - len(known),
-            "of adaptive policies" if budget.policies or budget.adaptive else "that the run does not list",
+            "of policies" if budget.policies or budget.adaptive else "that the run does not list",
         ),
     )
     return f"The {quantity(total, 'trial')}: {', '.join(f'{count} {where}' for count, where in parts if count)}."

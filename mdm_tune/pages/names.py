@@ -37,7 +37,7 @@ FIGURES = {  # of diversity, as records call them, and what they are
     "distinct_words": "the share of distinct words among the known words",
 }
 RULES = {  # what each kind of policy reveals at a step
-    "counts": "as many tokens as its mask schedule says, those that come first in the order of the sampler",
+    "counts": "as many tokens as its counts say, known in advance: those that come first in the order of the sampler",
     "threshold": "every token whose confidence is at least the number",
     "entropy-bound": "the tokens of least entropy, while all but the largest sum to at most the number, in nats",
     "quota": "at least the counts of its schedule at # steps, and more where the confidence exceeds the number after @",

@@ -173,7 +173,17 @@ def _quality(view: RunView, looks: Looks) -> Entries:
             rivals = Counter(budget.rival.label for budget in view.budgets if budget.rival is not None)
             beside = {"linear", *(label for label, _ in rivals.most_common(1))}
             shown = {label: rows for label, rows in groups.items() if label in beside}
-            yield "policies", _quality_figure(view, looks, kinds | shown, ", of each kind of policy", data)
+            yield (
+                "policies",
+                _quality_figure(
+                    view,
+                    looks,
+                    kinds | shown,
+                    ", of the best schedule and of each policy",
+                    data,
+                    {"counts": "schedule"},
+                ),
+            )
     if frontier is not None:
         yield "frontier", frontier_figure(frontier, axis_of_metric(view), looks.of_policy)
     if view.rows and (frontier is None or searched):

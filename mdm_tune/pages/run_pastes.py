@@ -157,4 +157,4 @@ def _of_budget(view: RunView, budget: BudgetView) -> Iterator[Paste]:
         yield Paste(place, title, _following(view, budget.policy, budget.steps))
     else:
         lines = [f"# {budget.kind}", *(f"# {name} = {value!r}" for name, value in budget.values.items())]
-        yield Paste(place, f"{title}, a policy without fixed counts", "\n".join(lines))
+        yield Paste(place, f"{title}, a policy", "\n".join(lines))

@@ -94,12 +94,12 @@ def _about_quality(view: RunView) -> Iterator[str]:
         )
     if any(budget.policies for budget in view.budgets):
         yield (
-            "Each kind of policy was tuned to the calls of linear. Its gain is corrected for all budgets and kinds. "
+            "Each policy was tuned to the calls of linear. Gains are corrected for all of them at all budgets. "
             f"{_about_marks(view)}".rstrip()
         )
         if view.cheapest:
             yield (
-                "The intervals of calls in the table of kinds hold each by itself. That of the cheapest policy is "
+                "The intervals of calls in the table hold each by itself. That of the cheapest of all is "
                 "corrected for all its tests, so it is wider."
             )
     if view.rows:
@@ -198,11 +198,11 @@ def _about_steps(view: RunView) -> Iterator[str]:
     adaptive = [budget for budget in view.budgets if budget.adaptive]
     if any(budget.reveals for budget in adaptive):
         yield (
-            "An adaptive plan decides at each call by the model's predictions. A bar is the mean over the report "
+            "A policy decides at each call by the model's predictions. A bar is the mean over the report "
             "examples, with 0 for an example that needs no more calls. The thin line holds their middle 80 %."
         )
     elif adaptive:
-        yield "What the adaptive plans reveal at each call is not known: an earlier version made this folder."
+        yield "What the policies reveal at each call is not known: an earlier version made this folder."
 
 
 def _about_maps(view: RunView, looks: Looks) -> Iterator[str]:
@@ -238,8 +238,8 @@ def _about_map(view: RunView, budget: BudgetView, looks: Looks) -> Iterator[str]
     )
     if budget.adaptive:
         yield (
-            f"{at} the winner is an adaptive policy, which has no place here. The counts in the table of kinds were "
-            "chosen on other examples, so they may differ from the best trial."
+            f"{at} the winner is a policy, which has no place here. The best schedule in the table was "
+            "chosen on other examples, so it may differ from the best trial."
         )
     named = sorted({Label.read(name).name for name in budget.baselines} & (NAMED.keys() - EXACTLY_NAMED.keys()))
     if named:

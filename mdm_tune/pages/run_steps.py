@@ -67,7 +67,7 @@ def step_figures(view: RunView, looks: Looks) -> Iterator[tuple[str, Figure]]:
             title = f"Tokens revealed by each call, at the calls of linear with {at}"
             yield f"counts-{budget.steps}", _means(budget, tuned | beside | known, title, looks)
         if len(kinds.keys() & budget.reveals.keys()) > 1:
-            title = f"Tokens revealed by each call of each kind, at the calls of linear with {at}"
+            title = f"Tokens revealed by each call of each policy, at the calls of linear with {at}"
             yield f"kinds-{budget.steps}", _means(budget, kinds | known, title, looks)
 
 

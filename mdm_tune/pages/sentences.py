@@ -86,7 +86,8 @@ def _of_search(view: RunView, budgets: Sequence[BudgetView]) -> str:
         where = f"at all {len(won)} budgets" if len(won) == len(budgets) > 2 else where
         verb = "schedules are" if len(won) > 1 else "schedule is"
         if any(budget.adaptive for budget in won):
-            verb = verb.replace("schedule", "policies" if len(won) > 1 else "policy").replace("policiess", "policies")
+            both = any(not budget.adaptive for budget in won)
+            verb = "policy is" if len(won) == 1 else "schedules and policies are" if both else "policies are"
         most = f"by up to {gain} in {view.about.metric}" if len(won) > 1 else f"by {gain} in {view.about.metric} {at}"
         what = f"{best.name} is" if found else f"The {view.word} {verb}"
         return f"{found}{what} better than linear {where}, {most}.{rivals}"
@@ -162,7 +163,7 @@ def _rivals(won: Sequence[BudgetView], *, said: bool) -> str:
             results.setdefault(budget.against_rival, []).append(str(budget.steps))
     itself = [budget for budget in won if budget.hand_made]
     if by_name and not itself and {rivalry for results in by_name.values() for rivalry in results} == {Rivalry.BETTER}:
-        counts = " (these have fixed counts)" if any(budget.adaptive for budget in won) else ""
+        counts = " (with counts known in advance)" if any(budget.adaptive for budget in won) else ""
         return f" Also better than every hand-made schedule{counts}."
     text = ""
     for name, results in by_name.items():
@@ -182,7 +183,7 @@ def _of_evaluation(view: RunView) -> str:
     """The schedule with the largest gain over linear whose interval excludes zero, at equal calls."""
     labels = len({row.name for row in view.rows})
     adaptive = any(role_of(row.label) == "adaptive" for row in view.rows)
-    kinds = ("policy", "policies") if adaptive else ("schedule", "schedules")
+    kinds = ("policy", "schedules and policies") if adaptive else ("schedule", "schedules")
     compared = [row for row in view.rows if row.difference is not None and not row.more]
     better = [row for row in compared if _clearly(row)]
     what = f"1 {kinds[0]} was compared at " if labels == 1 else f"{labels} {kinds[1]} were compared at "
@@ -225,7 +226,7 @@ def caveat(view: RunView) -> str:
     if not adaptive or any(_untuned(view, Label.read(row.label).name) for row in view.rows):
         return ""
     return (
-        "No adaptive policy without tuning, such as threshold:0.9, was measured, so the part of tuning in these gains "
+        "No policy without tuning, such as threshold:0.9, was measured, so the part of tuning in these gains "
         "is not known."
     )
 
@@ -242,7 +243,7 @@ def lead(view: RunView) -> list[tuple[str, str]]:
         what = f"how many tokens each{of} reveals, in sequences{tokens}"
         if any(budget.policies for budget in budgets):
             what = (
-                f"the rule that decides how many tokens a call reveals, with as many calls in the mean as linear at "
+                f"the policy that decides how many tokens a call reveals, with as many calls in the mean as linear at "
                 f"{shown} steps, in sequences{tokens}"
             )
         parts.append(("Tuned", f"{what}; the model stays as it is"))
@@ -345,9 +346,9 @@ def _of_the_headline(view: RunView) -> Iterator[Finding]:
         _, kind, budget = found
         text = (
             f"{short_name(kind.policy or kind.kind)} has the largest gain at {quantity(budget.steps, 'step')} among "
-            f"those kinds of policies that make at most {100 * MORE_CALLS:g} % more calls than linear and lose no "
-            "diversity that forbids a claim. Its interval is corrected for all kinds and budgets, "
-            "so that it holds although the policy was picked on the same examples."
+            f"the schedules and policies that make at most {100 * MORE_CALLS:g} % more calls than linear and lose no "
+            "diversity that forbids a claim. Its interval is corrected for all of them and all budgets, "
+            "so that it holds although it was picked on the same examples."
         )
         if budget.rival is not None and kind.estimate is not None and kind.policy != budget.rival.label:
             values = f"{value_text(kind.estimate)} against {value_text(budget.rival.estimate)}"
@@ -391,9 +392,9 @@ def _of_counts(policy: str, gain: GainView, steps: int) -> str:
     """What fixed counts gain, by those that a search over counts alone returns."""
     at = f"At {quantity(steps, 'step')}"
     if policy == "linear":
-        return f"{at} a search over fixed counts alone returns linear too."
-    what = "gain" if gain.value >= 0 else "have a gain below zero,"
-    return f"{at} the best fixed counts, {short_name(policy)}, {what} {gain.text} over linear."
+        return f"{at} a search over schedules alone returns linear too."
+    what = "gains" if gain.value >= 0 else "has a gain below zero,"
+    return f"{at} the best schedule, {short_name(policy)}, {what} {gain.text} over linear."
 
 
 def _better_baselines(view: RunView) -> Iterator[Finding]:

@@ -303,14 +303,15 @@ def _sentence(found: Cheapest, best: CheapestRecord | None) -> str:
             else (f"; linear needs {best.linear:.4g}")
         )
         return (
-            f"{_measured(found)}, the cheapest policy whose quality is {within}: {best.schedule}, {at} calls in place "
-            f"of {reference.nfe:.4g}{linear} ({how.replace(',', ', also of the calls,')}){_less_diverse(best.losses)}"
+            f"{_measured(found)}, the cheapest schedule or policy whose quality is {within}: {best.schedule}, "
+            f"{at} calls in place of {reference.nfe:.4g}{linear} "
+            f"({how.replace(',', ', also of the calls,')}){_less_diverse(best.losses)}"
         )
     if not found.tests:
-        return f"no policy makes fewer calls than one token per step ({calls})"
+        return f"nothing makes fewer calls than one token per step ({calls})"
     if found.untested:
-        return f"untested, too few examples: whether a policy is {within} ({calls})"
-    return f"no policy is shown to be {within} ({calls}; {how})"
+        return f"untested, too few examples: whether a schedule or policy is {within} ({calls})"
+    return f"no schedule or policy is shown to be {within} ({calls}; {how})"
 
 
 def _measured(found: Cheapest) -> str:

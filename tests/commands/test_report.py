@@ -201,7 +201,7 @@ def test_the_evaluation_alone_has_a_page(folder: Path) -> None:
     (folder / "search.json").unlink()
     (folder / "study.journal").unlink()
     text = call_page(folder)
-    assert problems_of(text) == [] and "3 policies were compared at 2 budgets" in text
+    assert problems_of(text) == [] and "3 schedules and policies were compared at 2 budgets" in text
     assert "mdm-tune evaluate" in text
 
 

@@ -40,8 +40,8 @@ def test_each_kind_of_policy_has_a_row_and_a_point_at_the_calls_that_it_made() -
     assert "quality" not in kinds and not {"quality", "policies"} & {*found} and "frontier" in found  # each shown once
     page = read_page(checked(view))
     assert {4.375, 4.125, 4.625, 0.8125} <= page.numbers
-    assert "cannot make 4 calls at 4 steps" in page.text and "counts: Beta(0.5, 0.75)" in page.text
-    assert "better, but at more calls" in page.text and "the rule that decides how many tokens" in page.text
+    assert "cannot make 4 calls at 4 steps" in page.text and "schedule: Beta(0.5, 0.75)" in page.text
+    assert "better, but at more calls" in page.text and "the policy that decides how many tokens" in page.text
     assert "he cheapest policy is threshold:0.9" in page.text and "tokens per denoiser call" in page.text
     # The kind that keeps to linear's calls is what the headline claims.
     assert (
@@ -83,7 +83,7 @@ def test_a_winner_that_is_another_policy_has_a_sound_page(schedule: dict[str, An
     (budget,) = view.budgets
     assert budget.name == name and not budget.of_the_family and len(budget.points) == 12
     page = read_page(checked(view))
-    assert name in page.text and "a policy without fixed counts" in page.text
+    assert name in page.text and ": better than linear, a policy" in page.text
     assert "at 3.4;" in figures_of(view)["quality"].description  # at the calls that were made
     assert "mdm_tune.generate" not in page.text
     named = {**changes, "policy": "threshold:0.875"}
@@ -111,9 +111,9 @@ def test_the_map_says_that_an_adaptive_winner_is_not_on_it_and_what_few_trials_k
         (about,) = (
             " ".join(each.about) for each in sections_of(view, Looks(view), ["landscape-4"]) if each.id == "landscape"
         )
-        assert "At 4 steps the winner is an adaptive policy, which has no place here." in about
+        assert "At 4 steps the winner is a policy, which has no place here." in about
         placed = f"{count - 1} dots, 1 under the mark of the best trial"
-        rest = f", {20 - count} of adaptive policies" if few else ""
+        rest = f", {20 - count} of policies" if few else ""
         assert f"The {max(20, count)} trials: {placed}{rest}." in about
         assert "Each had at most 64 examples." in about
         assert ("So few trials say little" in about) == few
@@ -131,7 +131,7 @@ def test_a_hand_made_winner_is_the_one_that_is_marked_and_budgets_without_a_card
     page = read_page(text)
     assert "sine (hand-made)" in page.text and "It is the best hand-made schedule." in page.text
     assert "The other budgets are in the table below: 64 steps, no gain is shown." in page.text
-    kinds = text[text.index("Kinds of policies") :]
+    kinds = text[text.index("The best schedule and policies") :]
     assert '<tr class="tuned">' not in kinds[: kinds.index("</table>")]
 
 

@@ -84,7 +84,7 @@ def test_all_kinds_stand_in_a_figure_of_their_own_also_where_counts_won() -> Non
         said = figures["kinds-4"].description
         assert "threshold:0.625: 5.5, 2.25, 0.25; quota:linear#8@0.5: 4, 4; linear: 2, 2, 2, 2." in said
         assert "tuned" not in said and "tuned" in figures["counts-4"].description
-        assert "What each kind of policy reveals" in read_page(checked(view)).text
+        assert "What each policy reveals" in read_page(checked(view)).text
     one = {name: each for name, each in REVEALS.items() if "quota" not in name}
     assert "kinds-4" not in figures_of(made(two_budgets() | {"budgets": [adaptive(reveals=one, policies=kinds)]}))
 

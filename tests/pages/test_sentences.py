@@ -203,10 +203,10 @@ def test_a_loss_that_does_not_forbid_a_gain_is_said_once_and_with_its_reason() -
     (found,) = findings(view(lossy(4, 0.072, 0.074), lossy(8, 0.051, 0.05)))
     assert found.text == (
         "At 4 steps token entropy is 7.2 % below that of linear at 64 steps. The limit is 5 %. Linear at 4 steps is as "
-        "far below: the loss is due to few steps, not to the policy. Smaller losses over the limit are at 8 steps."
+        "far below: the loss is due to few steps, not to what was tuned. Smaller losses over the limit are at 8 steps."
     )
     (found,) = findings(view(lossy(4, 0.072, 0.033)))
-    assert "Linear at 4 steps is 3.3 % below it. The difference between the policy and linear is not" in found.text
+    assert "Linear at 4 steps is 3.3 % below it. The difference between the winner and linear is not" in found.text
     (found,) = findings(view(lossy(4, 0.052, -0.01)))
     assert "Linear at 4 steps is 1.0 % above it" in found.text
 
@@ -242,9 +242,9 @@ def test_the_policy_of_the_headline_is_explained_where_it_is_not_the_winner() ->
     )
     told = findings(found)[0].text
     assert told.startswith(
-        "cap:linear#4@0.5 has the largest gain at 4 steps among those kinds of policies that make at"
+        "cap:linear#4@0.5 has the largest gain at 4 steps among the schedules and policies that make at"
     )
-    assert "corrected for all kinds and budgets" in told
+    assert "corrected for all of them and all budgets" in told
     assert told.endswith("It was not compared in pairs with hand-made sine: 0.790 against 0.810.")
 
 
@@ -252,18 +252,17 @@ def test_gains_of_adaptive_policies_are_not_called_those_of_schedules() -> None:
     adaptive = {**MORE, "flags": [], "beats_linear": True, "nfe": 4, "policies": [kind("counts", "beta:0.5,0.7")]}
     one, two = view(adaptive), view(adaptive, {**BUDGET, "steps": 8, "nfe": 8})
     assert headline(one).startswith("The tuned policy is better than linear at 4 steps")
-    assert headline(two).startswith("The tuned policies are better than linear at both budgets")
+    assert headline(two).startswith("The tuned schedules and policies are better than linear at both budgets")
     pair = {**two_budgets()["frontier"]["headline"], "steps": 4}
     assert findings(view(adaptive, pair=pair))[0].text.startswith("At 4 steps the tuned policy is as good as linear")
     assert (
-        findings(one)[0].text
-        == "At 4 steps the best fixed counts, Beta(0.5, 0.7), gain 0.030 [0.018, 0.042] over linear."
+        findings(one)[0].text == "At 4 steps the best schedule, Beta(0.5, 0.7), gains 0.030 [0.018, 0.042] over linear."
     )
-    assert caveat(one).startswith("No adaptive policy without tuning") and caveat(view(BUDGET)) == ""
+    assert caveat(one).startswith("No policy without tuning") and caveat(view(BUDGET)) == ""
     sine = view({**adaptive, "policies": [kind("counts", "sine")]})
-    assert "At 4 steps the best fixed counts, sine, gain 0.030 [0.018, 0.042] over linear." in findings(sine)[0].text
+    assert "At 4 steps the best schedule, sine, gains 0.030 [0.018, 0.042] over linear." in findings(sine)[0].text
     same = view({**adaptive, "policies": [kind("counts", "linear")]})
-    assert findings(same)[0].text == "At 4 steps a search over fixed counts alone returns linear too."
+    assert findings(same)[0].text == "At 4 steps a search over schedules alone returns linear too."
 
 
 @pytest.mark.parametrize(
@@ -417,8 +416,8 @@ def test_the_headline_of_an_evaluation_is_its_largest_gain() -> None:
         ("threshold:0.9", 8, 0.72, (0.01, 0.03)),
     )
     assert headline(found) == (
-        "4 policies were compared at 1 budget. The largest gain over linear has Beta(0.4, 0.7) at 8 steps: spelling "
-        "0.750, better by 0.050 [0.010, 0.090]."
+        "4 schedules and policies were compared at 1 budget. The largest gain over linear has Beta(0.4, 0.7) at "
+        "8 steps: spelling 0.750, better by 0.050 [0.010, 0.090]."
     )
     assert "none is clearly better" in headline(evaluation(("linear", 8, 0.7, None), ("sine", 8, 0.7, (-0.1, 0.1))))
     assert headline(evaluation(("sine", 8, 0.7, None))) == "1 schedule was compared at 1 budget."
@@ -431,7 +430,7 @@ def test_a_plan_whose_value_is_set_for_each_budget_is_one_policy_on_the_page() -
     found = evaluation(*rows)
     names = [row.name for row in found.rows]
     assert names == ["linear", "linear", "threshold", "threshold", "quota:linear", "threshold:0.9", "threshold:0.9"]
-    assert headline(found).startswith("4 policies were compared at 2 budgets")
+    assert headline(found).startswith("4 schedules and policies were compared at 2 budgets")
     assert "threshold: 0.6 at 4, 0.7 at 8;" in figures_of(found)["evaluation"].description
     looks = Looks(found)
     assert looks.of("threshold:0.2") == looks.of("threshold:0.4") == looks.of("threshold") != looks.of("threshold:0.9")

@@ -83,19 +83,21 @@ def test_the_sentence_names_the_cheapest_policy_with_its_calls_for_all_tests_tog
     low, high = own
     assert found.sentence == (
         "of 4 points measured at 8 and 16 steps, "
-        "the cheapest policy whose quality is within 5 % of one token per step: threshold:0.9, "
+        "the cheapest schedule or policy whose quality is within 5 % of one token per step: threshold:0.9, "
         f"8.00 [{low:.2f}, {high:.2f}] calls in place of 32; linear needs 16 (95 % sure, also of the calls, corrected "
         "for 4 tests)"
     )
     assert found.cheapest.ratio == 4.0 and found.cheapest.linear == 16.0
     assert record(POINTS[:2]).sentence.startswith(
         "of 2 points measured at 8 and 16 steps, "
-        "the cheapest policy whose quality is within 5 % of one token per step: linear, 16 calls in place of 32 ("
+        "the cheapest schedule or policy whose quality is within 5 % of one token per step: linear, "
+        "16 calls in place of 32 ("
     )
     assert record(POINTS[:1]).sentence == (
-        "no policy is shown to be within 5 % of one token per step (32 calls; 95 % sure, corrected for 1 test)"
+        "no schedule or policy is shown to be within 5 % of one token per step (32 calls; 95 % sure, "
+        "corrected for 1 test)"
     )
-    assert record([REFERENCE]).sentence == "no policy makes fewer calls than one token per step (32 calls)"
+    assert record([REFERENCE]).sentence == "nothing makes fewer calls than one token per step (32 calls)"
 
 
 def test_what_was_not_measured_below_the_cheapest_is_said() -> None:
@@ -154,6 +156,6 @@ def test_too_few_examples_are_said_and_the_record_reads_back() -> None:
 
     few = PolicyFrontierRecord.of([first(POINTS[1])], first(REFERENCE), "maximize", 0.05, equal_calls=False)
     assert few.sentence == (
-        "untested, too few examples: whether a policy is within 5 % of one token per step (32 calls)"
+        "untested, too few examples: whether a schedule or policy is within 5 % of one token per step (32 calls)"
     )
     assert few.policies[0].aup is not None and few.policies[0].aup.ci is None
