@@ -6,8 +6,10 @@ if (location.protocol === "file:") {
       this.waiting = [];
       const frame = document.createElement("iframe");
       frame.hidden = true;
+      frame.onload = () => this.start(frame.contentWindow, address); // Firefox replaces the first document of a frame
       document.body.append(frame);
-      const inside = frame.contentWindow;
+    }
+    start(inside, address) {
       const load = (source) =>
         new Promise((done) => {
           const script = inside.document.createElement("script");
