@@ -35,9 +35,9 @@ def diversity_texts(budgets: Sequence[BudgetView]) -> Iterator[str]:
     within = max(loss.share for loss in compared) < (budget.threshold or 1.0)
     limit = f"{100 * (budget.threshold or 1.0):g} %"
     limit = f"{limit} or more" if within else f"more than both {limit} and the noise"
-    rest = " At the other budgets it is no lower." if len(measured) > 1 else ""
     at = f"linear at {quantity(budget.reference_steps or 0, 'step')}"
-    yield f"No figure of diversity ({names}) is lower than that of {at} by {limit}. {_entropy_text(budget)}{rest}"
+    entropy = _entropy_text(budget, several=len(measured) > 1)
+    yield f"No figure of diversity ({names}) is lower than that of {at} by {limit}. {entropy}"
 
 
 def _lost(loss: LossView, budget: BudgetView, others: Sequence[str]) -> str:
@@ -69,13 +69,16 @@ def _entropy_loss(budget: BudgetView) -> LossView | None:
     return next((loss for loss in budget.losses if (loss.figure, loss.than) == ("token_entropy", "reference")), None)
 
 
-def _entropy_text(budget: BudgetView) -> str:
-    """How the token entropy of the samples compares with linear at many steps; empty if it was not measured."""
+def _entropy_text(budget: BudgetView, *, several: bool) -> str:
+    """How the token entropy at a budget compares with linear at many steps; empty if it was not measured.
+
+    several: whether there are other budgets, where it is no lower.
+    """
     loss = _entropy_loss(budget)
     if loss is None or budget.reference_steps is None:
         return ""
     sign = 1 if loss.share >= 0 else -1
     ends = "" if loss.ends is None else " [{:.1f}, {:.1f}]".format(*sorted(100 * sign * end for end in loss.ends))
     change = f"{100 * sign * loss.share:.1f} %{ends} {'below' if sign > 0 else 'above'}"
-    many = quantity(budget.reference_steps, "step")
-    return f"At {quantity(budget.steps, 'step')} token entropy is {change} that of linear at {many}."
+    lowest = ", the lowest of all budgets" if several else ""
+    return f"Token entropy is {change} it at {quantity(budget.steps, 'step')}{lowest}."

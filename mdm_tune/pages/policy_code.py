@@ -15,9 +15,9 @@ from mdm_tune.schedules.labels import Label
 __all__ = ["policy_code"]
 
 SCORES = {  # what ranks a position, by the order of the sampler
-    "confidence": "the probability of that token",
-    "top-probability": "the largest probability there",
-    "margin": "the largest probability minus the second one",
+    "confidence": "its probability",
+    "top-probability": "the largest probability",
+    "margin": "the margin of the two largest",
 }
 BLOCK = """\
     first = int(hidden.nonzero()[0]) // {size} * {size}
@@ -25,7 +25,7 @@ BLOCK = """\
 """
 CALL = """\
     logits = model(tokens)  # one denoiser call
-    drawn, sure = draw(logits)  # for each position: a token, and {score}
+    drawn, sure = draw(logits)  # per position: a token, {score}
     sure = sure.masked_fill(~hidden, -torch.inf)
 """
 REVEAL = "    tokens[now] = drawn[now]\n"
@@ -38,7 +38,7 @@ BOUND = (
     + LOOP
     + """\
 {block}    logits = model(tokens)  # one denoiser call
-    drawn, entropy = draw(logits)  # for each position: a token, and the entropy of the prediction in nats
+    drawn, entropy = draw(logits)  # per position: a token, the entropy in nats
     places = entropy.masked_fill(~hidden, torch.inf).argsort(stable=True)[: int(hidden.sum())]
     before = entropy[places].cumsum(0) - entropy[places]  # the sum of the smaller entropies
     now = places[before <= bound + 1e-9]

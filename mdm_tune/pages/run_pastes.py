@@ -100,7 +100,7 @@ def _following(view: RunView, policy: str, steps: int) -> str:
 
 
 def _codes(view: RunView) -> Iterator[Paste]:
-    """Each policy that is offered, as code for another sampler, once."""
+    """Each policy that is offered, as code for another sampler; those that differ by a number share the code."""
     offered: dict[str, int] = {}
     for budget in view.budgets:
         equal = budget.equal_beside
@@ -109,9 +109,16 @@ def _codes(view: RunView) -> Iterator[Paste]:
                 offered.setdefault(policy, budget.steps)
     if view.budgets and view.cheapest_policy is not None:
         offered.setdefault(*view.cheapest_policy)
-    for place, (policy, steps) in enumerate(offered.items()):
-        if code := policy_code(view, policy, steps):
-            yield Paste(f"policy-{place}", f"{short_name(policy)} in a sampler of your own", code)
+    values: dict[str, dict[str, str]] = {}  # first lines with what they are of, by the lines that follow
+    for policy, steps in offered.items():
+        first, _, rest = policy_code(view, policy, steps).partition("\n")
+        if rest:
+            values.setdefault(rest, {})[first] = f"{quantity(steps, 'step')}: {short_name(policy)}"
+    for place, (rest, firsts) in enumerate(values.items()):
+        (first, name), *others = firsts.items()
+        beside = "".join(f"# {other.partition(':')[0]}: {line.partition('  #')[0]}\n" for line, other in others)
+        title = f"In a sampler of your own, {name}"
+        yield Paste(f"policy-{place}", title, f"{first}\n{beside}{rest}")
 
 
 def _cheapest(view: RunView) -> Iterator[Paste]:

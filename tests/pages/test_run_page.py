@@ -425,7 +425,7 @@ def test_figures_of_diversity_say_what_they_are_and_on_how_many_samples() -> Non
     page = read_page(checked(with_a_rival()))
     assert "128 samples of each, with 95 % intervals" in page.text
     assert "distinct trigrams" in page.text and "distinct tokens" not in page.text
-    assert "token entropy is 2.0 % [-0.4, 4.4] below that of linear" in page.text
+    assert "Token entropy is 2.0 % [-0.4, 4.4] below it at" in page.text
     said = "No figure of diversity"
     assert page.text.count(said) == 1 and "errors count as diverse too" in page.text
 

@@ -52,6 +52,11 @@ def test_each_policy_stands_once_as_code_for_a_sampler_of_ones_own() -> None:
     assert [name for name in found if name.startswith("policy-")] == ["policy-0"]
     assert found["policy-0"].startswith("threshold = 0.875\nwhile ") and "now = sure >= threshold" in found["policy-0"]
     assert not any(name.startswith("policy-") for name in texts({}, ALPHAS))
+    other = {**PLAN, "schedule": {"type": "threshold", "policy": "threshold:0.5"}, "policy": "threshold:0.5"}
+    both = texts(PLAN, other)
+    assert (
+        both["policy-0"].startswith("threshold = 0.875\n# 8 steps: threshold = 0.5\nwhile ") and "policy-1" not in both
+    )
 
 
 def test_values_to_copy_are_whole() -> None:
