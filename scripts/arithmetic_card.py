@@ -61,8 +61,8 @@ def model_card(model: Transformer, card: dict[str, Any], report: Sequence[tuple[
 # The bundled task model
 
 A masked diffusion transformer that calculates from left to right and writes the last digit of each result. It is small
-enough to ship, and it is for experiments with mask schedules and adaptive plans: prompt in, worked answer out, as with
-LLaDA.
+enough to ship, and it is for experiments with mask schedules and adaptive policies: prompt in, worked answer out, as
+with LLaDA.
 
     prompt  "{prompt_of("3+5*7-9")}"
     answer  "{answer_of("3+5*7-9")}"
@@ -86,7 +86,7 @@ LLaDA.
   8, 16 and 32 steps. That is the behaviour of these weights, but not these exact weights, since their first 750 steps
   had other masks.
 - **Licence**: that of the package, for weights and problems.
-- **Not for** anything but showing and testing schedules and plans. It knows one layout and these three operations.
+- **Not for** anything but showing and testing schedules and policies. It knows one layout and these three operations.
 
 Exact match on {len(report):,} report problems, in order of confidence at temperature 0, with equal counts at each step
 (the schedule linear), and 95 % intervals:

@@ -1,4 +1,4 @@
-"""The table of docs/arithmetic.md: the task model at 4 to 32 calls, by linear and by adaptive plans of as many calls.
+"""The table of docs/arithmetic.md: the task model at 4 to 32 calls, by linear and adaptive policies of as many calls.
 
     python scripts/arithmetic_table.py --work build/arithmetic-table --output docs/arithmetic.md
 
@@ -31,7 +31,7 @@ def cell(found: Estimate, form: str = ".3f") -> str:
 
 def table(result: EvaluateResult) -> str:
     """The rows of the result, and what they cost."""
-    lines = ["| budget | plan | calls | exact match | minus linear |", "|---|---|---|---|---|"]
+    lines = ["| budget | policy | calls | exact match | minus linear |", "|---|---|---|---|---|"]
     for row in result.rows:
         calls = f"{row.calls.nfe:.0f}" if row.calls.nfe_ci is None else interval_text(row.calls.nfe, row.calls.nfe_ci)
         difference = result.minus_reference.get((row.steps, row.schedule))

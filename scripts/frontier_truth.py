@@ -1,7 +1,7 @@
 """Is the sentence of ``evaluate --frontier`` right? It is claimed again and again where the truth is known.
 
 An exact law is sampled once by each policy on a population of examples. A replication draws tune examples from the
-population, sets adaptive plans to the calls of the budgets on them, draws report examples, and claims the cheapest
+population, sets adaptive policies to the calls of the budgets on them, draws report examples, and claims the cheapest
 policy. The loss of every policy in the population is known without error, so that each claim is true or false. The
 margin is set to the true loss of one policy after the other, so that this policy is exactly at the limit, where a false
 claim is most likely. In the last case all policies are at the limit, independently of each other.

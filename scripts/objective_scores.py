@@ -81,8 +81,8 @@ class Problem:
         steps: The budget.
         judged: The true score, in words.
         exact: The exact true value of counts, larger is better; None if the report split gives it.
-        policies: Whether adaptive plans compete.
-        few: Prompts on which the values of adaptive plans are found.
+        policies: Whether adaptive policies compete.
+        few: Prompts on which the values of adaptive policies are found.
     """
 
     evaluator: Evaluator
@@ -229,7 +229,7 @@ def scores_of(problem: Problem, use: Use, settings: dict[str, Setting]) -> tuple
 
 
 def policies_of(problem: Problem) -> dict[str, Setting]:
-    """The adaptive plans, each with the value that makes as many calls as linear on a few prompts."""
+    """The adaptive policies, each with the value that makes as many calls as linear on a few prompts."""
     evaluator = problem.evaluator
     if not problem.policies:
         return {}

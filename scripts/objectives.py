@@ -168,11 +168,12 @@ how well they rank schedules and policies, and what a choice by them loses.
 - **A choice among schedules by `path_nll` of own answers loses about as little as one by the score.** On the task model
   it loses nothing on each of the ten sets of 16 prompts, and the score 0.041 ± 0.052. On the law of strings it loses
   0.003 ± 0.012 more than the score. On the chain it has the highest rank correlation, 0.69 ± 0.08 with 128 prompts and
-  0.95 with 512. It does not rank adaptive plans.
+  0.95 with 512. It does not rank adaptive policies.
 - **Whole answers equal to the model's own rank as the score does where own answers are right.** On the task model both
-  make the same choices, among adaptive plans too; `agreement` takes no references, and 16 % more rows among schedules,
-  14 % more among all candidates. On the law of strings about eight answers are right and `agreement` accepts one: its
-  correlation is 0.87, that of the score 0.98. If no whole answer is equal, as on the text model, it says nothing.
+  make the same choices, among adaptive policies too; `agreement` takes no references, and 16 % more rows among
+  schedules, 14 % more among all candidates. On the law of strings about eight answers are right and `agreement` accepts
+  one: its correlation is 0.87, that of the score 0.98. If no whole answer is equal, as on the text model, it says
+  nothing.
 - **The share of equal tokens misleads.** Among schedules its correlation with the truth is 0.12 ± 0.11 on the chain
   and -0.20 ± 0.12 on the law of strings, where a choice by it loses half of all answers. So `agreement` counts whole
   answers by default.
@@ -194,8 +195,8 @@ choices are made, on ten sets. Those of the smaller size share no prompt; those 
 truth of the best candidate minus that of the choice. Values are means over the ten sets with 95 % t intervals, which do
 not hold the error of the truth itself. *Rows* are denoiser rows of one choice, own answers included.
 
-Candidates are Beta(a, b) over the box of `search.space`, hand-made schedules, and adaptive plans whose threshold or
-bound makes as many calls as linear. `path_nll` and the profile price counts, so they do not rank adaptive plans. A
+Candidates are Beta(a, b) over the box of `search.space`, hand-made schedules, and adaptive policies whose threshold or
+bound makes as many calls as linear. `path_nll` and the profile price counts, so they do not rank adaptive policies. A
 profile knows nothing of the order; it is measured at {points} points.
 
 `python scripts/objectives.py --work build/objectives --output docs/objectives.md` makes this page.

@@ -1,4 +1,4 @@
-"""The measured section of docs/policies.md: fixed counts and adaptive plans at equal calls, and the cost of a search.
+"""The measured section of docs/policies.md: fixed counts and adaptive policies at equal calls, and what a search costs.
 
 The task model at six budgets:
 
@@ -91,7 +91,7 @@ def best_given(budget: Result) -> tuple[str, Estimate]:
 
 
 def values(result: Result) -> list[str]:
-    """The value of each policy at each budget, with the calls of adaptive plans."""
+    """The value of each policy at each budget, with the calls of adaptive policies."""
 
     def cell(kind: str) -> Callable[[Result], str]:
         def show(budget: Result) -> str:

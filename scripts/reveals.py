@@ -1,4 +1,4 @@
-"""What adaptive plans reveal at each call: the table and the figure of docs/policies.md, from the folder of a search.
+"""What adaptive policies reveal at each call: the table and the figure of docs/policies.md, from the folder of a run.
 
     mdm-tune search configs/arithmetic.yaml --output runs/kinds --set sampler.steps=[4,8] --set search.finalists=6 \\
         --set search.policies=[counts,threshold,quota,cap,entropy-bound,klass]
@@ -51,7 +51,7 @@ def table(record: dict[str, Any], steps: int) -> str:
 
 
 def first_call(run_folder: Path, policy: str, steps: int) -> str:
-    """The mean end-of-text tokens, spaces and digits of an answer, and those that the first call of a plan reveals."""
+    """The mean end-of-text tokens, spaces and digits of an answer, and those that a policy's first call reveals."""
     plan = parse_adaptive(policy)
     assert plan is not None
     seen: list[Step] = []

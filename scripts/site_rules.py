@@ -38,7 +38,7 @@ ASKED = {  # by the name of the validator; empty where the schema or the type sa
     "report_size": "",
     "run_name": "1 to 100 letters, digits, `.`, `-` or `_`",
     "schedule_name": "each a name of a schedule",
-    "schedule_or_path": "each a name of a schedule or an adaptive plan, or a schedule file",
+    "schedule_or_path": "each a name of a schedule or an adaptive policy, or a schedule file",
     "square": "one row and one column for each symbol",
     "storage_url": "a URL, such as `sqlite:////path/to/file.db`",
     "sums_to_one": "each row sums to 1",

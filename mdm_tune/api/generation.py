@@ -1,4 +1,4 @@
-"""Texts from a model in memory: prompts in, texts out, with a tuned schedule, another one, or an adaptive plan."""
+"""Texts from a model in memory: prompts in, texts out, with a tuned schedule, another one, or an adaptive policy."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Texts(list[str]):
         tokens: The drawn tokens of each text (length,), with those that end it.
         nfe: Denoiser calls that each text waited for.
         denoiser_rows: Sequences that the model was evaluated on, for all texts together. Those of a calibration count.
-        schedule: Name of the schedule or the adaptive plan, with the value that was found for it.
+        schedule: Name of the schedule or the adaptive policy, with the value that was found for it.
         notes: What was not tuned, and doubts about the model, in sentences.
     """
 
@@ -106,10 +106,10 @@ def generate(
         tokenizer: Its tokenizer. Its padding side does not matter.
         prompts: Texts, or chats: lists of messages with ``role`` and ``content``, which the tokenizer's chat template
             renders up to the beginning of the answer.
-        schedule: A loaded schedule, a mask schedule, the name of one or of an adaptive plan, a schedule file or a run
-            folder. An adaptive plan without a value (``threshold``) gets the one at which the first 64 prompts cost
+        schedule: A loaded schedule, a mask schedule, the name of one or of an adaptive policy, a schedule file or a run
+            folder. An adaptive policy without a value (``threshold``) gets the one at which the first 64 prompts cost
             what they cost with linear at ``steps``; finding it tries at most 24 values on the first 16 of them and 10
-            on all, as a rule 6 and 3. A budget of a file may hold a plan with its value.
+            on all, as a rule 6 and 3. A budget of a file may hold a policy with its value.
         steps: Steps of all blocks together; None for the only budget of a schedule. ``threshold:0.9``,
             ``entropy-bound:0.1``, ``quota:linear#32@0.9`` and ``klass:0.01@0.9`` need none.
         length: Tokens to generate; None for the length of a loaded schedule or of explicit counts.
@@ -153,10 +153,10 @@ class _Wanted:
     """How rows are filled.
 
     Attributes:
-        setting: The counts or alphas; of an adaptive plan the blocks and, for a quota or a cap, the counts.
-        adaptive: The adaptive plan, perhaps without its value; None for a schedule.
+        setting: The counts or alphas; of an adaptive policy the blocks and, for a quota or a cap, the counts.
+        adaptive: The adaptive policy, perhaps without its value; None for a schedule.
         sampler: How tokens are revealed.
-        ranking: What the user said of the order; an adaptive plan must fit it.
+        ranking: What the user said of the order; an adaptive policy must fit it.
         notes: What was not tuned.
     """
 
@@ -250,7 +250,7 @@ def _wanted(
     """The setting, the sampler, and what was not tuned. given: the keys of the sampler section that the user gave."""
     adaptive = policy if isinstance(policy, AdaptiveName) else None
     base = policy if not isinstance(policy, AdaptiveName) else _policy(policy.schedule or Linear())
-    assert not isinstance(base, AdaptiveName)  # the schedule of a quota or a cap is no adaptive plan
+    assert not isinstance(base, AdaptiveName)  # the schedule of a quota or a cap is no adaptive policy
     file = base if isinstance(base, LoadedSchedule) else None
     length = _given_length(base) if length is None else given_whole("length", length)
     if length is None:
@@ -260,7 +260,7 @@ def _wanted(
         steps = adaptive.counts_steps or length  # without counts it is not used
     if steps is None:
         raise InputError(
-            "steps must be given, unless a schedule has a single budget or an adaptive plan its value; give steps"
+            "steps must be given, unless a schedule has a single budget or an adaptive policy its value; give steps"
         )
     notes: tuple[str, ...] = ()
     if adaptive is None and file is not None and (held := budget_at(file, steps)).policy is not None:
@@ -403,7 +403,7 @@ def _texts(
     notes: tuple[str, ...],
     on_event: Callable[[Note], object] | None,
 ) -> Texts:
-    """Fill the rows of the data set, for an adaptive plan without a value after it is found."""
+    """Fill the rows of the data set, for an adaptive policy without a value after it is found."""
     split, setting, spent = dataset.splits["report"], wanted.setting, 0
     if (plan := wanted.adaptive) is not None:
         value, spent, missed = _value(plan, wanted, dataset, fill)
@@ -420,7 +420,7 @@ def _texts(
 
 
 def _adaptive(policy: AdaptiveName, wanted: _Wanted, value: float) -> Setting:
-    """The setting of an adaptive plan at this value, unless it has one."""
+    """The setting of an adaptive policy at this value, unless it has one."""
     (steps,) = wanted.sampler.section.steps
     blocks, keeps = wanted.setting, policy.schedule is not None
     return Setting.of_adaptive(
@@ -429,14 +429,14 @@ def _adaptive(policy: AdaptiveName, wanted: _Wanted, value: float) -> Setting:
 
 
 def _rows(setting: Setting, wanted: _Wanted, split: Split) -> Rows:
-    """The rows of a split, ranked as the user said, which an adaptive plan may refuse."""
+    """The rows of a split, ranked as the user said, which an adaptive policy may refuse."""
     said = {name: getattr(wanted.sampler.section, name) for name in wanted.ranking}
     drawing = replace(drawing_of(setting, wanted.sampler), **said)
     return Rows([setting], split.start, split.seeds, drawing=drawing)
 
 
 def _value(policy: AdaptiveName, wanted: _Wanted, dataset: Dataset, fill: Fill) -> tuple[float, int, tuple[str, ...]]:
-    """The value of an adaptive plan, the denoiser rows that finding it took, and a sentence if its calls are off."""
+    """The value of an adaptive policy, the denoiser rows that finding it took, and a sentence if its calls are off."""
     if policy.value is not None:
         return policy.value, 0, ()
     setting, (steps,) = wanted.setting, wanted.sampler.section.steps

@@ -136,7 +136,7 @@ def evaluate(
 
     Args:
         config: The config, or the path of its YAML file.
-        schedules: Schedules, names of schedules or adaptive plans, and files; empty for those of the config.
+        schedules: Schedules, names of schedules or adaptive policies, and files; empty for those of the config.
         steps: Budgets; empty for those of the config.
         differences: Whether the result has the examples on which linear and the last schedule differ most.
         frontier: Whether linear is also measured at one token per step, and the cheapest policy as good as that named.
@@ -230,7 +230,7 @@ def export(
     """Write a schedule in the form of another sampler, as ``mdm-tune export`` does.
 
     Args:
-        schedule: A run folder, a schedule file, a schedule, or the name of a schedule or of an adaptive plan.
+        schedule: A run folder, a schedule file, a schedule, or the name of a schedule or of an adaptive policy.
         to: The name of the format, such as ``llada``.
         length: Tokens to fill; None for the length of the file.
         steps: Steps of all blocks together; None for the only budget of the file.

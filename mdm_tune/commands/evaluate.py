@@ -175,12 +175,12 @@ def _stages(
     profiles: Mapping[int, Profiles],
     reference: Setting | None,
 ) -> Stages:
-    """The stages of scoring: values of adaptive plans, then budget by budget every schedule and plan, the reference."""
+    """The stages of scoring: values of adaptive policies, every schedule and policy at each budget, the reference."""
     stages, number = [], len(settings) + len(adaptive) * len(budgets) * len(profiles) + (reference is not None)
     if adaptive:
         sweeps = [steps for plan in adaptive if plan.value is None for steps in budgets] * len(profiles)
         rows = sum(usual_rows(run.evaluator, steps) for steps in sweeps)
-        stages.append(Stage("finding the values of adaptive plans", rows))
+        stages.append(Stage("finding the values of adaptive policies", rows))
     for steps in budgets:
         here = sum(setting.steps == steps for setting in settings) + len(adaptive) * len(profiles)
         rows = expected_rows(run, "report", steps) if here else 0.0
@@ -249,18 +249,18 @@ def _scores(
     missed: Callable[[str], None],
     reference: Setting | None = None,
 ) -> Iterator[tuple[Scores, Cost]]:
-    """The scores on the report split, budget by budget: first of schedules, then of adaptive plans; the reference last.
+    """The scores on the report split, by budget: first of schedules, then of adaptive policies; the reference last.
 
-    A plan with a value of its own is the same at each budget. It is measured once, and its other rows cost nothing.
+    A policy with a value of its own is the same at each budget. It is measured once, and its other rows cost nothing.
     Beside the scores stands the cost of the measurement alone, also where it was made for another row.
 
     Args:
         run: The run.
         settings: The schedules at their budgets.
-        adaptive: The adaptive plans.
+        adaptive: The adaptive policies.
         budgets: Numbers of steps.
         profiles: By block length.
-        following: Learns how many rows the search for the values of adaptive plans takes, and when it ends.
+        following: Learns how many rows the search for the values of adaptive policies takes, and when it ends.
         missed: Called with a sentence for each value whose calls are not those of linear.
         reference: Linear at one token per step; None to leave it out.
     """

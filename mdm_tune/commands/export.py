@@ -43,7 +43,7 @@ def export(
     """Write a policy in the form of another sampler.
 
     Args:
-        name: A run folder, a schedule file, a schedule or an adaptive plan, as on the command line.
+        name: A run folder, a schedule file, a schedule or an adaptive policy, as on the command line.
         to: Name of the export format.
         length: Tokens to fill; None for the file's.
         steps: Of all blocks together; None for the file's only budget.

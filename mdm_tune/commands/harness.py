@@ -110,8 +110,8 @@ def harness_numbers(
 
     Args:
         config: The config of the run.
-        schedules: Names of schedules and of adaptive plans with their value, and files; empty for linear and the run's
-            own schedule file, if it exists.
+        schedules: Names of schedules and of adaptive policies with their value, and files; empty for linear and the
+            run's own schedule file, if it exists.
         steps: Budgets; empty for those of the schedule file, or of the config if there is no file.
         task: A task other than the config's, evaluated with the config's sampler and length of answers.
         include_path: The folder of that task's files; None for the config's.

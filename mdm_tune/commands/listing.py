@@ -42,11 +42,11 @@ SCHEDULES: Mapping[str, str] = {
     "counts:3,5,9,15": "tokens of each step",
     "alphas:0,0.2,1": "revealed shares at the ends of the steps",
     "optimum": "the best of all schedules on the information profile",
-    "threshold:0.9": "adaptive plan: every token above this confidence",
-    "entropy-bound:0.5": "adaptive plan: tokens whose entropies sum to at most this",
-    "quota:linear@0.9": "adaptive plan: the counts of a schedule, and more above this confidence",
-    "cap:linear@0.9": "adaptive plan: at most the counts of a schedule, of what is above this confidence",
-    "klass:0.01@0.9": "adaptive plan: above this confidence and changing by less than this KL divergence",
+    "threshold:0.9": "adaptive policy: every token above this confidence",
+    "entropy-bound:0.5": "adaptive policy: tokens whose entropies sum to at most this",
+    "quota:linear@0.9": "adaptive policy: the counts of a schedule, and more above this confidence",
+    "cap:linear@0.9": "adaptive policy: at most the counts of a schedule, of what is above this confidence",
+    "klass:0.01@0.9": "adaptive policy: above this confidence and changing by less than this KL divergence",
 }
 MOST = 500  # tasks that are listed
 

@@ -52,8 +52,8 @@ def sample(
 
     Args:
         config: The config of the run; ``output`` names the run folder.
-        schedule: The name of a schedule or an adaptive plan on the command line; None for the run's own schedule file,
-            or linear if there is no file.
+        schedule: The name of a schedule or an adaptive policy on the command line; None for the run's own schedule
+            file, or linear if there is no file.
         steps: The budget; None for the first budget of the config, or of the schedule if it lacks that one.
         number: Samples to draw.
         watch: Whether the steps of the first sample are reported, and how; None for no.
@@ -65,7 +65,7 @@ def sample(
         The result, as it is written to ``samples.json``.
 
     Raises:
-        InputError: If a schedule is unknown or does not fit, or if it is an adaptive plan without a value.
+        InputError: If a schedule is unknown or does not fit, or if it is an adaptive policy without a value.
         RunError: If the denoiser or a replica fails.
     """
     _check_named(schedule, None if watch is None else watch.beside)

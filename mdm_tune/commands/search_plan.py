@@ -25,13 +25,13 @@ from mdm_tune.search.stopping import SETTLING
 __all__ = ["SearchPlan"]
 
 RACED = 0.5  # share of its rows that a trial takes in a race, until trials have shown it (docs/racing.md)
-# Share of its most rows that a trial of an adaptive plan takes, until trials have shown it: of the first one of a kind
-# at a budget, and of later ones. On the task model (5 kinds, 4 and 8 steps, 64 tune examples, 4 seeds) they were 0.78
-# (0.63 to 0.93, 33 trials) and 0.40 (0.32 to 0.49, 19 batches): 95 % intervals, at 1ca26dd.
+# Share of its most rows that a trial of an adaptive policy takes, until trials have shown it: of the first one of a
+# kind at a budget, and of later ones. On the task model (5 kinds, 4 and 8 steps, 64 tune examples, 4 seeds) they were
+# 0.78 (0.63 to 0.93, 33 trials) and 0.40 (0.32 to 0.49, 19 batches): 95 % intervals, at 1ca26dd.
 LOOKED = {"first": 0.8, "later": 0.4}
 FEW = 2  # trials that the guess for races counts as
 MANY = 12  # trials that the share of other budgets counts as, since the first trials of a budget are dropped sooner
-# Trials that the guess for an adaptive plan counts as. The trials of a batch take about the same rows, and what they
+# Trials that the guess for an adaptive policy counts as. The trials of a batch take about the same rows, and what they
 # take at one budget says little of the next, where more or fewer are dropped.
 SOME = 8
 # Seconds of intervals, files and the page at the end: of a search, of each budget and of each trial.
@@ -70,7 +70,7 @@ class SearchPlan:
         self.place = -1  # of the budget
         self.used: list[float] = []  # shares of the trials of counts that finished budgets needed
         self.raced, self.racing = 0.0, 0  # rows of raced trials as multiples of all rows of one; their number
-        # The same of the trials of adaptive plans: of the first ones of studies, and of the others.
+        # The same of the trials of adaptive policies: of the first ones of studies, and of the others.
         self.looked, self.looking = dict.fromkeys(LOOKED, 0.0), dict.fromkeys(LOOKED, 0)
         # Trials that reached the end of a race, and trials that could: all but the first two of counts at a budget.
         self.full, self.tried = dict.fromkeys(self.shares, 0), dict.fromkeys(self.shares, 0)
@@ -275,8 +275,8 @@ class SearchPlan:
         """The rows of the pilot and of the trials that are still to run.
 
         The pilot scores linear and squared-sine on the first examples. Linear is then scored on the others, and all
-        other trials race. A trial of an adaptive plan also looks for the value that makes the calls of the budget. The
-        first one of its kind has no value to begin with, and no other to race against.
+        other trials race. A trial of an adaptive policy also looks for the value that makes the calls of the budget.
+        The first one of its kind has no value to begin with, and no other to race against.
         """
         if self.priced or not any(waiting):
             return 0.0
@@ -311,7 +311,7 @@ class SearchPlan:
         return rows_of_looking(len(self.run.evaluator.split("tune").ids), again=False)
 
     def _looking(self, which: Literal["first", "later"]) -> float:
-        """The rows that a trial of an adaptive plan takes, as a multiple of scoring a schedule on all examples."""
+        """The rows that a trial of an adaptive policy takes, as a multiple of scoring a schedule on all examples."""
         return (self.looked[which] + SOME * LOOKED[which] * self._most_looking) / (self.looking[which] + SOME)
 
     def _comparison_rows(self, steps: int, waiting: Sequence[float], here: bool) -> float:

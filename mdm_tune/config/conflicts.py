@@ -100,7 +100,7 @@ def conflicts(values: Mapping[str, Any], exact_laws: Sequence[str]) -> Iterator[
 
 
 def policy_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
-    """The messages about adaptive plans that are searched."""
+    """The messages about adaptive policies that are searched."""
     policies, trials = values["search.policies"], values["search.trials"]
     if values["search.frontier"] is True and values["sampler.reveal"] == "bernoulli":
         yield (

@@ -189,7 +189,7 @@ class SearchConfig(Section):
     """How the schedule is searched.
 
     Attributes:
-        policies: what is tuned: ``counts`` of schedules Beta(a, b), and adaptive plans, each at the calls of linear.
+        policies: what is tuned: ``counts`` of schedules Beta(a, b), and adaptive policies, each at the calls of linear.
         strategy: proposes the trials.
         trials: of each budget, shared by the policies; a grid has 100 by default, which is all of its points. With
             ``shared`` each trial is scored at all budgets.
@@ -261,7 +261,7 @@ class EvaluateConfig(Section):
     """The schedules and budgets that are compared; without ``steps`` the budgets are those of the sampler.
 
     Attributes:
-        schedules: names of schedules and of adaptive plans, and schedule files.
+        schedules: names of schedules and of adaptive policies, and schedule files.
         steps: the budgets; None for those of the sampler.
         frontier: whether linear is also measured at one token per step, and the cheapest policy that is as good, up to
             ``search.margin``, is named.

@@ -275,7 +275,7 @@ def is_schedule_path(text: str) -> bool:
 
 
 def schedule_or_path(text: str, info: ValidationInfo) -> str:
-    """The name of a schedule, the path of a schedule file, or the name of an adaptive plan."""
+    """The name of a schedule, the path of a schedule file, or the name of an adaptive policy."""
     try:
         plan = parse_adaptive(text)
         if plan is None and not is_schedule_path(text) and text.strip() != OPTIMUM:

@@ -1,4 +1,4 @@
-"""Adaptive plans, which reveal as many positions as the predictions allow, at the cost of a step budget."""
+"""Adaptive policies, which reveal as many positions as the predictions allow, at the cost of a step budget."""
 
 from __future__ import annotations
 
@@ -38,26 +38,27 @@ __all__ = [
 ]
 
 Calls = NDArray[np.float64]  # denoiser calls of each row
-# Yields rows and about how many are still to be filled, these included; receives their calls, returns a plan's match.
+# Yields rows and about how many are still to be filled, these included; receives their calls, returns a policy's match.
 Sweep = Generator[tuple[Rows, float], Calls, Match]
 
-PILOT = 64  # tune examples on which the value of a plan is found
+PILOT = 64  # tune examples on which the value of a policy is found
 CLOSE = 0.01  # the largest relative distance from linear's calls, unless calls jump
 STAGES = (Stage(examples=16, tries=12, tolerance=0.05), Stage(examples=PILOT, tries=5, tolerance=CLOSE, enough=CLOSE))
-# Tries of the stages on average, and those that are left at least, on average, while a stage goes on. For 60 plans on
-# the task model (5 kinds, 4 to 12 steps, 4 seeds) they were 5.9 (5.2 to 6.6) and 3.3 (2.8 to 3.8), for 25 plans on the
-# text model (6 steps, 5 seeds) 6.4 (5.5 to 7.4) and 2.2 (1.6 to 2.8): 95 % intervals over the plans, at 1ca26dd.
+# Tries of the stages on average, and those that are left at least, on average, while a stage goes on. For 60 policies
+# on the task model (5 kinds, 4 to 12 steps, 4 seeds) they were 5.9 (5.2 to 6.6) and 3.3 (2.8 to 3.8), for 25 policies
+# on the text model (6 steps, 5 seeds) 6.4 (5.5 to 7.4) and 2.2 (1.6 to 2.8): 95 % intervals over the policies, at
+# 1ca26dd.
 USUAL = (6, 3)
 LEFT = (3, 2.3)
 
 
 @dataclass(frozen=True)
 class AdaptiveRequest:
-    """An adaptive plan at a step budget.
+    """An adaptive policy at a step budget.
 
     Attributes:
-        evaluator: The evaluator for the plan's block length.
-        plan: The parsed name of the plan.
+        evaluator: The evaluator for the policy's block length.
+        plan: The parsed name of the policy.
         steps: The step budget.
         setting_at: Returns a schedule's setting, from its name and steps.
     """
@@ -69,7 +70,7 @@ class AdaptiveRequest:
 
     @cached_property
     def base(self) -> Setting | None:
-        """The setting whose counts a quota or a cap follows; None for other plans."""
+        """The setting whose counts a quota or a cap follows; None for other policies."""
         return base_setting(self.plan, self.steps, self.setting_at)
 
     @property
@@ -78,7 +79,7 @@ class AdaptiveRequest:
         return min(len(self.evaluator.split("tune").ids), PILOT)
 
     def at(self, value: float) -> Setting:
-        """The setting of the plan; ``value`` is used if the plan has none."""
+        """The setting of the policy; ``value`` is used if the policy has none."""
         return self.evaluator.adaptive_setting(self.plan.at(value, self.steps), self.steps, self.base)
 
 
@@ -88,20 +89,20 @@ def calibrated(
     foresee: Callable[[float], None] = lambda rows: None,
     missed: Callable[[str], None] = lambda text: None,
 ) -> list[tuple[Measurement, Cost]]:
-    """Find the value of each adaptive plan that has none, so that it costs what linear costs.
+    """Find the value of each adaptive policy that has none, so that it costs what linear costs.
 
     The mean NFE at the value is that of linear on 64 tune examples, see ``value_at_cost``. It is below the budget if
     answers are short or end early. The counts of a quota without a threshold have twice the budget's steps, those of a
-    cap half of them. Rows of all plans are filled together.
+    cap half of them. Rows of all policies are filled together.
 
     Args:
-        requests: The plans and their budgets.
+        requests: The policies and their budgets.
         use: The split to measure on.
         foresee: Called with the denoiser rows that finding the values will still take, about.
         missed: Called with a sentence for each value whose calls are not within 1 % of linear's.
 
     Returns:
-        For each plan the measurement to make, and the cost of finding its value.
+        For each policy the measurement to make, and the cost of finding its value.
 
     Raises:
         InputError: As in ``check_adaptive``, and if no value makes about as many calls as linear.
@@ -125,7 +126,7 @@ def calibrated(
 def check_adaptive(
     evaluator: Evaluator, plan: AdaptiveName, steps: int, setting_at: Callable[[str, int], Setting]
 ) -> None:
-    """Check that the metric and the sampler allow an adaptive plan, and that a quota or a cap has counts.
+    """Check that the metric and the sampler allow an adaptive policy, and that a quota or a cap has counts.
 
     Raises:
         InputError: If the metric draws no samples, if reveal is ancestral, if a user's own code draws the samples, or
@@ -137,12 +138,12 @@ def check_adaptive(
 
 
 def check_metric(evaluator: Evaluator, plan: AdaptiveName, file: str | None = None) -> None:
-    """Raise InputError if the metric draws no samples, by which an adaptive plan could decide.
+    """Raise InputError if the metric draws no samples, by which an adaptive policy could decide.
 
     Args:
         evaluator: The evaluator.
-        plan: The plan.
-        file: The schedule file that holds it, for the message; None if the plan was named.
+        plan: The policy.
+        file: The schedule file that holds it, for the message; None if the policy was named.
     """
     metric = evaluator.metric
     if isinstance(metric, ExactMetric) or metric.needs_originals:
@@ -153,11 +154,11 @@ def check_metric(evaluator: Evaluator, plan: AdaptiveName, file: str | None = No
 
 
 def check_sampler(evaluator: Evaluator, plan: AdaptiveName) -> None:
-    """Raise InputError if the sampler cannot fill rows with an adaptive plan."""
+    """Raise InputError if the sampler cannot fill rows with an adaptive policy."""
     if (target := evaluator.sampler.section.target) is not None:
         raise InputError(
             f"sampler.target: {shown_path(target)} receives the number of tokens per step in advance, got the adaptive "
-            f"plan {plan.name}, whose numbers depend on the predictions; leave it out, or set sampler.type to builtin"
+            f"policy {plan.name}, whose numbers depend on the predictions; leave it out, or set sampler.type to builtin"
         )
     if evaluator.sampler.bernoulli:
         raise InputError(
@@ -183,7 +184,7 @@ def check_sampler(evaluator: Evaluator, plan: AdaptiveName) -> None:
 
 
 def base_setting(plan: AdaptiveName, steps: int, setting_at: Callable[[str, int], Setting]) -> Setting | None:
-    """The setting whose counts a quota or a cap follows; None for other plans."""
+    """The setting whose counts a quota or a cap follows; None for other policies."""
     if plan.schedule is None:
         return None
     try:
@@ -198,7 +199,7 @@ def base_setting(plan: AdaptiveName, steps: int, setting_at: Callable[[str, int]
         ) from None
     if base.adaptive is not None:
         raise InputError(
-            f"{plan.kind} keeps the counts of a schedule, and {cut(plan.schedule)} holds the adaptive plan "
+            f"{plan.kind} keeps the counts of a schedule, and {cut(plan.schedule)} holds the adaptive policy "
             f"{base.adaptive.name}; name a schedule such as linear"
         )
     return base
@@ -209,7 +210,7 @@ def miss(match: Match, plan: AdaptiveName, steps: int, rows: int) -> str | None:
 
     Args:
         match: What was found.
-        plan: The plan.
+        plan: The policy.
         steps: The step budget.
         rows: The rows on which it was found.
 
@@ -253,7 +254,7 @@ def _sweep_together(
 
 
 def usual_rows(evaluator: Evaluator, steps: int) -> float:
-    """The denoiser rows that finding the value of a plan takes on average, for progress.
+    """The denoiser rows that finding the value of a policy takes on average, for progress.
 
     Args:
         evaluator: The evaluator.
@@ -272,7 +273,7 @@ def _rows_of(evaluator: Evaluator, steps: int, fills: float) -> float:
 
 
 def usual_fills(whole: int, examples: int = 0, tries: int = 0) -> float:
-    """The rows that finding the value of a plan still fills on average, at the calls of the budget each.
+    """The rows that finding the value of a policy still fills on average, at the calls of the budget each.
 
     Args:
         whole: The examples of the last stage.
@@ -287,7 +288,7 @@ def usual_fills(whole: int, examples: int = 0, tries: int = 0) -> float:
 
 
 def _sweep(request: AdaptiveRequest) -> Sweep:
-    """Find the value at which the plan makes as many calls as linear, on the first tune examples."""
+    """Find the value at which the policy makes as many calls as linear, on the first tune examples."""
     evaluator = request.evaluator
     pilot = evaluator.split("tune").shuffled().first(PILOT)
 
@@ -300,7 +301,7 @@ def _sweep(request: AdaptiveRequest) -> Sweep:
 
 
 def value_at_cost(linear: Rows, calls: Calls | None, rows_at: Callable[[float], Rows], plan: AdaptiveName) -> Sweep:
-    """Find the value of a plan at which its mean NFE is that of linear, within 1 % unless its calls jump.
+    """Find the value of a policy at which its mean NFE is that of linear, within 1 % unless its calls jump.
 
     The value is looked for on 16 rows first, and then on all, see ``match_in_stages``. Rows with a value are left
     unfinished once they make more than ``MANY`` times linear's calls, unless it is the boldest, whose calls a message
@@ -309,8 +310,8 @@ def value_at_cost(linear: Rows, calls: Calls | None, rows_at: Callable[[float], 
     Args:
         linear: The rows with linear's plan.
         calls: Linear's calls of each row; None if the rows must be filled to know them.
-        rows_at: Returns the rows with the plan at a value.
-        plan: The plan.
+        rows_at: Returns the rows with the policy at a value.
+        plan: The policy.
 
     Yields:
         Rows to fill, and about how many are still to be filled, these included; ``send`` the calls of each.

@@ -1,4 +1,4 @@
-"""Choose the number of an adaptive plan so that it makes as many denoiser calls as a budget has."""
+"""Choose the number of an adaptive policy so that it makes as many denoiser calls as a budget has."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ FIRST = 1.0  # the place that is tried first: a threshold of 0.9, or a bound of 
 
 @dataclass(frozen=True)
 class Scale:
-    """The scale of a plan's value, along which its calls rise: the negative decadic logarithm of what makes it bold.
+    """The scale of a policy's value, along which its calls rise: the negative decadic logarithm of what makes it bold.
 
-    That is the distance of a threshold from 1, or the bound in nats. At the upper end the plan is as cautious as it can
-    be.
+    That is the distance of a threshold from 1, or the bound in nats. At the upper end the policy is as cautious as it
+    can be.
 
     Attributes:
-        plan: The plan.
+        plan: The policy.
     """
 
     plan: AdaptiveName
@@ -60,7 +60,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class Match:
-    """The value of a plan that comes closest to a number of calls.
+    """The value of a policy that comes closest to a number of calls.
 
     Attributes:
         value: The value.
@@ -80,14 +80,14 @@ class Match:
     sure: bool
 
     def unreachable(self, steps: int) -> str | None:
-        """Why no value makes the calls of a budget, as what a plan does; None if one does."""
+        """Why no value makes the calls of a budget, as what a policy does; None if one does."""
         if self.reached:
             return None
         return f"cannot make {self.target:.4g} calls at {quantity(steps, 'step')}: {self.nearest}"
 
     @property
     def nearest(self) -> str:
-        """The calls that come nearest to the target on both sides, as what a plan does."""
+        """The calls that come nearest to the target on both sides, as what a policy does."""
         latest = [*self.tried.items()][::-1]
         under = [pair for pair in latest if pair[1] < self.target]
         over = [pair for pair in latest if pair[1] >= self.target]
@@ -133,7 +133,7 @@ class Stage:
 def match_in_stages(
     target: Callable[[int], float], stages: Sequence[Stage], scale: Scale, guess: float | None = None
 ) -> Matching:
-    """Find the value of a plan at which its mean calls are closest to a target, on few examples and then on more.
+    """Find the value of a policy at which its mean calls are closest to a target, on few examples and then on more.
 
     Args:
         target: The calls to meet, above 0, on the first so many examples.
@@ -157,7 +157,7 @@ def match_in_stages(
 def match(
     target: float, stage: Stage, scale: Scale, guess: float | None = None, earlier: Match | None = None
 ) -> Matching:
-    """Find the value of a plan at which its mean calls on some examples are closest to a target.
+    """Find the value of a policy at which its mean calls on some examples are closest to a target.
 
     The calls rise along the scale. They may jump, since calls are whole numbers and examples are few. Values on both
     sides of the target bracket it, and the bracket shrinks until the calls are met or it can hardly be told apart. The

@@ -123,7 +123,7 @@ class Evaluator:
         """The setting of a policy at a step budget, with the evaluator's sampler and block length.
 
         Args:
-            policy: A schedule, or an adaptive plan with its value.
+            policy: A schedule, or an adaptive policy with its value.
             steps: The step budget.
             label: The setting's name; the policy's own if None.
 
@@ -139,12 +139,12 @@ class Evaluator:
         return replace(setting, says_blocks=self.several)
 
     def adaptive_setting(self, plan: AdaptiveName, steps: int, base: Setting | None) -> Setting:
-        """The setting of an adaptive plan with its value, in the evaluator's block length.
+        """The setting of an adaptive policy with its value, in the evaluator's block length.
 
         Args:
-            plan: The plan.
+            plan: The policy.
             steps: The number of calls that it is meant to make on average.
-            base: The setting whose counts a quota or a cap follows; None for other plans.
+            base: The setting whose counts a quota or a cap follows; None for other policies.
         """
         size = self.block_length
         return Setting.of_adaptive(plan, steps, self.length, base, size, says_blocks=self.several)

@@ -94,7 +94,7 @@ class Scores:
         values: (n,) value of each example; None for exact metrics.
         tokens: (n, length) int64, the filled rows; None for exact metrics and for values without samples.
         diversity: (n,) values by the name of a figure, see ``SampleMetric.diversity``.
-        calls: (n,) denoiser calls of each row, if rows differ or an adaptive plan decides them; otherwise None.
+        calls: (n,) denoiser calls of each row, if rows differ or an adaptive policy decides them; otherwise None.
         groups: The group of each example; None if all examples are independent.
         bounds: The smallest and largest possible value of an example; None if unknown.
         reveals: How many tokens each call reveals; None if it is not known.

@@ -1,4 +1,4 @@
-"""A policy at a step budget as the sampler receives it: counts per step, alphas, or an adaptive plan; plans of rows."""
+"""A policy at a step budget as the sampler gets it: counts per step, alphas, or an adaptive policy; plans of rows."""
 
 from __future__ import annotations
 
@@ -80,16 +80,16 @@ class Setting:
 
     Attributes:
         name: The string that names the policy on the command line.
-        steps: The step budget. An adaptive plan is meant to make as many denoiser calls on average.
+        steps: The step budget. An adaptive policy is meant to make as many denoiser calls on average.
         length: Positions to fill.
         counts: Tokens revealed at each step; None for ancestral reveal.
         alphas: (steps + 1,) revealed share of tokens, from the first step's start to the last step's end; None for
             fixed counts.
         block_length: Positions per block; blocks are filled from left to right. 0 becomes ``length``, one block.
         says_blocks: Whether the label names the block length, because several are compared.
-        adaptive: An adaptive plan with its value.
-        base: The setting whose counts an adaptive plan keeps (quota) or does not exceed (cap); None for
-            other plans.
+        adaptive: An adaptive policy with its value.
+        base: The setting whose counts an adaptive policy keeps (quota) or does not exceed (cap); None for
+            other policies.
     """
 
     name: str
@@ -154,7 +154,7 @@ class Setting:
     def nfe(self) -> float:
         """Denoiser calls for one sequence: steps that reveal a token; for ancestral reveal their expected number.
 
-        For an adaptive plan, the number of calls that it is meant to make.
+        For an adaptive policy, the number of calls that it is meant to make.
         """
         if self.adaptive is not None:
             return float(min(self.steps, self.length))
@@ -205,10 +205,10 @@ class Setting:
         *,
         says_blocks: bool = False,
     ) -> Setting:
-        """Build the setting of an adaptive plan.
+        """Build the setting of an adaptive policy.
 
         Args:
-            plan: The plan, with its value.
+            plan: The policy, with its value.
             steps: The number of denoiser calls that it is meant to make on average.
             length: Positions to fill.
             base: The setting whose counts it follows; its blocks then count.
@@ -320,13 +320,13 @@ def plan_of(settings: Sequence[Setting], sizes: Tensor, sampler: Sampler) -> Pla
 
 
 def _adaptive_plan(settings: Sequence[Setting], sizes: Tensor, sampler: Sampler) -> AdaptivePlan:
-    """The plan of many rows whose settings have one kind of adaptive plan."""
+    """The plan of many rows whose settings have one kind of adaptive policy."""
     kind = settings[0].form
     plans = [setting.adaptive for setting in settings if setting.adaptive is not None]
     values = torch.tensor([plan.value for plan in plans], dtype=torch.float64).repeat_interleave(len(sizes))
     if kind in ("quota", "cap"):
         counts = plan_of([setting.base for setting in settings if setting.base is not None], sizes, sampler)
-        assert isinstance(counts, CountPlan)  # ancestral reveal has no adaptive plans
+        assert isinstance(counts, CountPlan)  # ancestral reveal has no adaptive policies
         return (QuotaPlan if kind == "quota" else CapPlan)(counts.counts, values)
     if kind == "klass":
         kls = torch.tensor([plan.kl for plan in plans], dtype=torch.float64).repeat_interleave(len(sizes))
@@ -335,7 +335,7 @@ def _adaptive_plan(settings: Sequence[Setting], sizes: Tensor, sampler: Sampler)
 
 
 def drawing_of(setting: Setting, sampler: Sampler) -> Drawing:
-    """How tokens are drawn with a setting: as the sampler says, in an order that fits an adaptive plan."""
+    """How tokens are drawn with a setting: as the sampler says, in an order that fits an adaptive policy."""
     drawing = sampler.drawing
     if setting.adaptive is None:
         return drawing

@@ -302,7 +302,7 @@ def _nearest_kind(policy: Policy, kinds: frozenset[Kind]) -> tuple[str, str]:
 
 
 def _fixed(policy: Policy, kinds: frozenset[Kind]) -> str:
-    """A schedule in place of an adaptive plan that has none, as arguments of ``export``."""
+    """A schedule in place of an adaptive policy that has none, as arguments of ``export``."""
     name, steps = policy.fixed
     if "counts" in kinds or steps is None:
         at = f"--length {policy.length} --steps {'STEPS' if steps is None else steps}"

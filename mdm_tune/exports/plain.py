@@ -22,8 +22,8 @@ EVERY: frozenset[Kind] = frozenset({"counts", "alphas", "threshold", "quota", "e
 def record_of(policy: Policy, format_name: str) -> dict[str, Any]:
     """The policy as an object of JSON or YAML.
 
-    Keys: ``written_by`` (list of text), ``kind``, ``schedule`` (null for plans without one), ``length``, ``steps``
-    (null where the plan decides), ``block_length``, ``counts_by_block`` (list of lists), ``alphas``, ``value``,
+    Keys: ``written_by`` (list of text), ``kind``, ``schedule`` (null for policies without one), ``length``, ``steps``
+    (null where the policy decides), ``block_length``, ``counts_by_block`` (list of lists), ``alphas``, ``value``,
     ``kl``, ``tuned_for``.
     """
     record = {

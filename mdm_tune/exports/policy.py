@@ -35,24 +35,24 @@ SHOWN_SETTINGS = ("order", "temperature", "top_p", "confidence_temperature", "gu
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """A schedule or an adaptive plan, as an export format receives it.
+    """A schedule or an adaptive policy, as an export format receives it.
 
     Attributes:
-        name: what the user named: a schedule, an adaptive plan, a schedule file or a run folder.
+        name: what the user named: a schedule, an adaptive policy, a schedule file or a run folder.
         kind: ``counts`` (fixed numbers of tokens per step), ``alphas`` (ancestral reveal), ``threshold``, ``quota`` (at
             least the counts, and all positions above the threshold), ``entropy-bound``, ``cap`` (positions above the
             threshold, at most the counts and at least one) or ``klass`` (positions above the threshold whose prediction
             is stable).
-        schedule: name of the mask schedule, as ``parse_schedule`` reads it; empty for plans without one.
-        plan: name of the adaptive plan, as ``parse_adaptive`` reads it; empty for schedules.
+        schedule: name of the mask schedule, as ``parse_schedule`` reads it; empty for policies without one.
+        plan: name of the adaptive policy, as ``parse_adaptive`` reads it; empty for schedules.
         fixed: the schedule to take where a target has fixed numbers of tokens only, with its steps; those of the search
             that found the policy, if it tuned some.
         length: tokens to fill.
-        steps: of all blocks together; 0 for plans that decide it themselves.
+        steps: of all blocks together; 0 for policies that decide it themselves.
         block_length: tokens of a block; ``length`` for one block. Blocks are filled from left to right.
         counts: for ``counts``, ``quota`` and ``cap``: tokens per step, one tuple per block.
         alphas: for ``alphas``: (steps + 1,) expected revealed shares, from 0 to 1.
-        value: of ``entropy-bound``, the bound in nats; of the other adaptive plans, the threshold.
+        value: of ``entropy-bound``, the bound in nats; of the other adaptive policies, the threshold.
         kl: of ``klass``, the KL divergence in nats below which a prediction is stable.
         sampler: the sampler settings that it was tuned for, by their names in a config; empty if unknown.
         digest: of the schedule file; empty for names.
@@ -82,12 +82,12 @@ class Policy:
 
     @property
     def flat_counts(self) -> tuple[int, ...]:
-        """The counts of all blocks, one after the other; empty for plans without counts."""
+        """The counts of all blocks, one after the other; empty for policies without counts."""
         return tuple(count for block in self.counts or () for count in block)
 
     @property
     def most_steps(self) -> int:
-        """The number of steps of the block that has most of them; 0 for plans without counts."""
+        """The number of steps of the block that has most of them; 0 for policies without counts."""
         return max(map(len, self.counts or ((),)))
 
     @property
@@ -137,7 +137,7 @@ def read_policy(name: str, steps: int | None = None, length: int | None = None, 
     """The policy that a text names, at a length and a number of steps.
 
     Args:
-        name: a schedule, an adaptive plan, a schedule file, or a run folder with a ``schedule.yaml``.
+        name: a schedule, an adaptive policy, a schedule file, or a run folder with a ``schedule.yaml``.
         steps: of all blocks together; None for a file's only budget, or for explicit counts.
         length: tokens to fill; None for a file's, or for explicit counts.
         size: tokens of a block; None for a file's, or for one block.
@@ -224,7 +224,7 @@ def _named(name: str, schedule: Schedule, steps: int | None, length: int | None,
 
 
 def _adaptive(plan: AdaptiveName, steps: int | None, length: int | None, size: int | None) -> Policy:
-    """The policy of an adaptive plan, whose value must be given."""
+    """The record of an adaptive policy, whose value must be given."""
     if plan.value is None:
         example = f"{plan.name}{plan.separator}0.9"
         raise InputError(
@@ -239,7 +239,7 @@ def _adaptive(plan: AdaptiveName, steps: int | None, length: int | None, size: i
         policy = read_policy(plan.schedule, plan.counts_steps or steps, length, size)
         if policy.plan:
             raise InputError(
-                f"{plan.kind} keeps the counts of a schedule, and {cut(plan.schedule)} holds the adaptive plan "
+                f"{plan.kind} keeps the counts of a schedule, and {cut(plan.schedule)} holds the adaptive policy "
                 f"{policy.plan}; name a schedule such as linear"
             )
         if policy.counts is None:

@@ -149,7 +149,7 @@ LOOKS: dict[str, tuple[Look, ...]] = {
 }
 
 
-# What has the same look in every figure: hand-made schedules and kinds of adaptive plans, by their place.
+# What has the same look in every figure: hand-made schedules and kinds of adaptive policies, by their place.
 PLACES = {"squared-sine": 0, "sine": 1, "maskgit-cosine": 2}
 KINDS = {"threshold": 0, "entropy-bound": 1, "quota": 2, "cap": 3, "klass": 4}
 
@@ -160,8 +160,8 @@ def looks(roles: Iterable[Role], dashed: Iterable[bool], names: Iterable[str]) -
     Args:
         roles: of the series.
         dashed: whether a line that its role draws whole is dashed.
-        names: of the series; three hand-made schedules, and the first plan of each adaptive kind, have the same look in
-            every figure. Other plans of a kind have its colour.
+        names: of the series; three hand-made schedules, and the first policy of each adaptive kind, have the same look
+            in every figure. Other policies of a kind have its colour.
     """
     series = list(zip(roles, dashed, names, strict=True))
     kept: dict[str, set[int]] = {}

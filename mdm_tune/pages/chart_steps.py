@@ -1,4 +1,4 @@
-"""How many tokens each step reveals: small bars, one row for each schedule or adaptive plan."""
+"""How many tokens each step reveals: small bars, one row for each schedule or adaptive policy."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROOMY = 15.0  # width of a step, in pixels, from which on its count stands above
 
 @dataclass(frozen=True)
 class Counts:
-    """The tokens per step of one schedule or adaptive plan.
+    """The tokens per step of one schedule or adaptive policy.
 
     Attributes:
         name: of the schedule.

@@ -19,8 +19,8 @@ Floats = NDArray[np.float64]
 Theme = Literal["page", "light", "dark", "system"]
 
 # Hues that stay apart for readers who see red and green alike: blue, orange, bluish green, pink, yellow, light blue.
-# Those of the kinds of adaptive plans (adaptive, quota, cap, entropy, klass) were searched for: as far as possible from
-# each other and from tuned, linear, first and second, with the contrast of text.
+# Those of the kinds of adaptive policies (adaptive, quota, cap, entropy, klass) were searched for: as far as possible
+# from each other and from tuned, linear, first and second, with the contrast of text.
 LIGHT = {
     "paper": "#ffffff",
     "panel": "#f4f6f8",

@@ -24,7 +24,7 @@ class FrontierPoint:
     """A policy at a budget.
 
     Attributes:
-        label: of the schedule or plan.
+        label: of the schedule or policy.
         tpf: tokens per forward.
         estimate: of the metric.
         shown: whether it is shown to be as good as one token per step.

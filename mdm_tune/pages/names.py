@@ -47,7 +47,7 @@ RULES = {  # what each kind of policy reveals at a step
 
 
 def short_name(label: str) -> str:
-    """The label of a schedule or an adaptive plan with three digits of a and b, and a file without its folders."""
+    """The label of a schedule or an adaptive policy with three digits of a and b, and a file without its folders."""
     parsed = Label.read(label)
     name, (kind, _, numbers) = parsed.name, parsed.name.partition(":")
     if name.endswith((".yaml", ".yml")):
@@ -80,7 +80,7 @@ def role_of(label: str) -> Role:
 
 
 def kind_of(label: str) -> str:
-    """The kind of an adaptive plan; empty for a schedule."""
+    """The kind of an adaptive policy; empty for a schedule."""
     kind = re.split("[:@]", Label.read(label).name)[0]
     return kind if kind in KINDS else ""
 
@@ -99,7 +99,7 @@ def figure_name(name: str) -> str:
 
 
 def without_value(label: str) -> str:
-    """The name of an adaptive plan without its value, as it is given where the value is set for a budget."""
+    """The name of an adaptive policy without its value, as it is given where the value is set for a budget."""
     parsed = Label.read(label)
     plan = None
     with suppress(InputError):

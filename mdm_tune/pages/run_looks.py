@@ -20,7 +20,7 @@ class Looks:
     """The looks of the schedules of one page.
 
     Args:
-        view: the run. Its tuned schedules share a look; each other schedule and adaptive plan has its own. Where a
+        view: the run. Its tuned schedules share a look; each other schedule and adaptive policy has its own. Where a
             search compares kinds of policies, the look of an adaptive winner is that of its kind. A hand-made schedule
             that was chosen keeps its own.
     """

@@ -92,7 +92,7 @@ def _held(budget: BudgetView) -> str:
 
 
 def _following(view: RunView, policy: str, steps: int) -> str:
-    """A call or a command that follows an adaptive plan with the run's model."""
+    """A call or a command that follows an adaptive policy with the run's model."""
     if view.about.of_transformers:
         return f"mdm_tune.generate(model, tokenizer, prompts, schedule={policy!r}, steps={steps})"
     words = ["mdm-tune", "sample", f"{view.path}/config.yaml", "--schedule", policy, "--steps", str(steps)]

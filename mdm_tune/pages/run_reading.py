@@ -411,10 +411,10 @@ def _rows(record: Record, maximize: bool) -> list[Row]:
 
 
 def _with_policies(rows: Sequence[Row]) -> list[Row]:
-    """The rows, those of adaptive plans with the policy that they are at all budgets.
+    """The rows, those of adaptive policies with the policy that they are at all budgets.
 
-    An evaluation scores every policy at every budget. A plan that is not at all of them has a value that was set for
-    its budget.
+    An evaluation scores every policy at every budget. An adaptive one that is not at all of them has a value that was
+    set for its budget.
     """
     budgets = {row.steps for row in rows}
     own = {label: {row.steps for row in rows if row.label == label} for label in {row.label for row in rows}}
@@ -427,7 +427,7 @@ def _with_policies(rows: Sequence[Row]) -> list[Row]:
 
 
 def _once_if_equal(rows: Sequence[Row]) -> list[Row]:
-    """The rows, those of an adaptive plan that is the same at every budget as one row at the end."""
+    """The rows, those of an adaptive policy that is the same at every budget as one row at the end."""
     by_label: dict[str, list[Row]] = {}
     for row in rows:
         by_label.setdefault(row.label, []).append(row)

@@ -1,4 +1,4 @@
-"""The figures of what each step reveals: counts of schedules, and means of adaptive plans, for each budget."""
+"""The figures of what each step reveals: counts of schedules, and means of adaptive policies, for each budget."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def _blocks(view: RunView, budget: BudgetView, label: Label) -> tuple[int, ...] 
 
 
 def step_figures(view: RunView, looks: Looks) -> Iterator[tuple[str, Figure]]:
-    """For each budget the counts of the tuned schedule, or what the tuned adaptive plan reveals, beside others.
+    """For each budget the counts of the tuned schedule, or what the tuned adaptive policy reveals, beside others.
 
-    Beside counts stand those of the best hand-made schedule and of linear. Beside an adaptive plan stand the kind of
-    policy that keeps to linear's calls, where the plan does not, and linear. Where a search compares several kinds of
-    adaptive plans, another figure shows all of them.
+    Beside counts stand those of the best hand-made schedule and of linear. Beside an adaptive policy stand linear and,
+    where it does not keep to linear's calls, the kind of policy that does. Where a search compares several kinds of
+    adaptive policies, another figure shows all of them.
     """
     for budget in view.budgets:
         at, linear = quantity(budget.steps, "step"), budget.baselines.get("linear")

@@ -105,7 +105,7 @@ class PolicyView:
     """The best of one kind of policy at a budget. What it lacks is None.
 
     Attributes:
-        kind: counts, or the kind of an adaptive plan.
+        kind: counts, or the kind of an adaptive policy.
         policy: its name on the command line.
         estimate: the value.
         calls: mean denoiser calls that it made.
@@ -152,7 +152,7 @@ class RevealsView:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One schedule or adaptive plan at one budget.
+    """One schedule or adaptive policy at one budget.
 
     Attributes:
         label: as on the command line.
@@ -160,12 +160,12 @@ class Row:
         calls: mean denoiser calls; None if unknown.
         estimate: the value.
         diversity: mean figures by name.
-        counts: tokens per step; None for adaptive plans and ancestral reveal.
+        counts: tokens per step; None for adaptive policies and ancestral reveal.
         difference: the gain over linear at the same budget, positive if better; None if unknown.
-        more: whether it makes over 2 % more calls than linear at that budget, as adaptive plans may.
-        every: whether it is an adaptive plan that is the same at every budget.
-        policy: what it is at all budgets: the label, or the name of an adaptive plan without the value that was set for
-            the budget; empty for the label.
+        more: whether it makes over 2 % more calls than linear at that budget, as adaptive policies may.
+        every: whether it is an adaptive policy that is the same at every budget.
+        policy: what it is at all budgets: the label, or the name of an adaptive policy without the value that was set
+            for the budget; empty for the label.
     """
 
     label: str

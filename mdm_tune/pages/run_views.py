@@ -177,7 +177,7 @@ class BudgetView:
         stand_ins: what may stand in for the winner, in words; empty if nothing is known.
         policy: the name of another policy on the command line, with its value; empty for a schedule.
         policies: the best of each kind of policy; empty if one kind is tuned.
-        reveals: what each call of adaptive plans and of linear reveals, by label; empty if unknown.
+        reveals: what each call of adaptive policies and of linear reveals, by label; empty if unknown.
         call_ratio: the calls compared with those of linear; None in older records.
         unreachable: policies of trials that cannot make the calls of the budget, each with the reason.
     """

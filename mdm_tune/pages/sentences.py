@@ -381,7 +381,7 @@ def _best_found(view: RunView) -> Iterator[Finding]:
 
 
 def _untuned(view: RunView, name: str) -> bool:
-    """Whether a policy of the evaluation is an adaptive plan whose value was neither searched nor set by a budget."""
+    """Whether a policy of the evaluation is an adaptive policy whose value was neither searched nor set by a budget."""
     plan = parse_adaptive(name)
     tuned = {each.policy for budget in view.budgets for each in budget.policies}
     tuned |= {budget.policy for budget in view.budgets}

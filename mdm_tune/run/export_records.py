@@ -36,9 +36,9 @@ class ExportResult(JsonRecord):
         target: Whose code it is for.
         name: What was exported, as it was named.
         kind: counts, alphas, threshold, quota, entropy-bound, cap or klass.
-        schedule: Name of the mask schedule; None for plans without one.
+        schedule: Name of the mask schedule; None for policies without one.
         length: Tokens to fill.
-        steps: Of all blocks together; None where the plan decides.
+        steps: Of all blocks together; None where the policy decides.
         block_length: Tokens of a block.
         counts_by_block: Tokens per step of each block; None without counts.
         alphas: (steps + 1,) for ancestral reveal; None otherwise.

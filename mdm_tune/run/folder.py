@@ -30,8 +30,8 @@ HEADER = """\
 # for ancestral reveal. Time runs from all masked to data.
 """
 POLICY_HEADER = """\
-# Where a budget has a `policy`, it is used in place of counts: an adaptive plan, which reveals as many tokens per step
-# as the predictions allow. It was tuned to make K denoiser calls on average; `nfe` is the number that was measured.
+# Where a budget has a `policy`, it is used in place of counts: an adaptive policy, which reveals as many tokens per
+# step as the predictions allow. It was tuned to make K denoiser calls on average; `nfe` is the measured number.
 """
 
 

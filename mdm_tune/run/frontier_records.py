@@ -51,7 +51,7 @@ class PointRecord(JsonRecord):
 
     Attributes:
         policy: The policy, see ``policy_of``.
-        schedule: Label of the schedule or plan, as in ``rows``.
+        schedule: Label of the schedule or policy, as in ``rows``.
         steps: The budget.
         estimate: Value of the metric.
         calls: Denoiser calls that were made.
@@ -135,7 +135,7 @@ class CheapestRecord(JsonRecord):
 
     Attributes:
         policy: The policy.
-        schedule: Label of the schedule or plan.
+        schedule: Label of the schedule or policy.
         steps: The budget.
         calls: Its calls, with an interval that holds for all tested points together.
         ratio: Calls of one token per step over its calls.
@@ -253,10 +253,10 @@ class PolicyFrontierRecord(JsonRecord):
 
 
 def policy_of(setting: Setting) -> str:
-    """The policy to which a setting belongs: an adaptive plan without its value, or a schedule, and its block length.
+    """The policy to which a setting belongs: an adaptive policy without its value, or a schedule, and its block length.
 
-    Plans of one kind with other values are one policy, as counts of one schedule at other budgets are. Plans ``klass``
-    with another KL divergence than its default are another policy.
+    Adaptive policies of one kind that differ in their value are one policy, as counts of one schedule at other budgets
+    are. A ``klass`` with another KL divergence than its default is another policy.
     """
     plan = setting.adaptive
     if plan is None or setting.name != plan.name:  # a schedule file is one policy, whatever its budgets hold

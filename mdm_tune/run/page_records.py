@@ -54,16 +54,16 @@ class TrialPoint(JsonRecord):
 
     Attributes:
         number: The trial's number within its budget, kind of policy and block length, from 0.
-        a, b: The parameters of its schedule; None for an adaptive plan.
+        a, b: The parameters of its schedule; None for an adaptive policy.
         block_length: Positions per block; None for ancestral reveal.
         value: Its value on the tune split; None if it is not finite.
         examples: The examples that were scored; None if the value is exact or was scored before.
         fresh: Whether its counts were scored for the first time.
         dropped: Whether it was dropped before all examples were scored.
         cut: Whether it was dropped for lack of rows or time.
-        policy: The adaptive plan with its value; None for a schedule.
+        policy: The adaptive policy with its value; None for a schedule.
         kind: The kind of policy.
-        calls: Mean denoiser calls of an adaptive plan on the scored tune examples; None for a schedule.
+        calls: Mean denoiser calls of an adaptive policy on the scored tune examples; None for a schedule.
         unreachable: Why a policy cannot make the calls of the budget; None if it can.
     """
 
@@ -173,7 +173,7 @@ class BudgetDetails(JsonRecord):
             and worse, by name; {} for exact values.
         baseline_diversity: Diversity figures of the best hand-made schedule other than linear, by its name and that of
             the figure, on as many examples as ``diversity``; {} if there are none.
-        reveals: How many tokens each call of an adaptive plan and of linear reveals on the report split, by name:
+        reveals: How many tokens each call of an adaptive policy and of linear reveals on the report split, by name:
             those of the winner and of the best of each kind; {} if all policies have fixed counts, in older records,
             and where the sampler does not say it.
     """
@@ -207,7 +207,7 @@ class BudgetDetails(JsonRecord):
 
 
 def _reveals(budget: Budget) -> dict[str, Reveals]:
-    """How many tokens each call of the adaptive plans and of linear reveals, by name; {} without an adaptive plan."""
+    """How many tokens each call of adaptive policies and of linear reveals, by name; {} without an adaptive policy."""
     best = [(outcome.best.policy, outcome.best.scores) for outcome in budget.policies if outcome.best is not None]
     adaptive = [
         (policy.name, scores)

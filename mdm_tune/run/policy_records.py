@@ -19,7 +19,7 @@ class PolicyRecord(JsonRecord):
     """The best of one kind of policy at a budget, on the report split.
 
     Attributes:
-        kind: The kind: ``counts``, or that of an adaptive plan.
+        kind: The kind: ``counts``, or that of an adaptive policy.
         policy: Its name, as on the command line; None if there is none.
         value: Value of the objective, with its interval; None likewise.
         calls: Denoiser calls that were made; None likewise.

@@ -26,7 +26,7 @@ class PlanRecord(JsonRecord):
         block_length: Tokens of a block; None for ancestral reveal.
         counts: (steps,) tokens that each step reveals.
         alphas: (steps + 1,) alpha at the ends of the steps, for ancestral reveal.
-        policy: An adaptive plan with its value, by its name.
+        policy: An adaptive policy with its value, by its name.
     """
 
     block_length: int | None

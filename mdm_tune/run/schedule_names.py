@@ -1,4 +1,4 @@
-"""Policies by their names on the command line: curves, counts, ``optimum``, schedule files, adaptive plans."""
+"""Policies by their names on the command line: curves, counts, ``optimum``, schedule files, adaptive policies."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ def settings_of(
     """Yield the settings of named schedules, at every budget and block length.
 
     Explicit counts and schedule files have budgets of their own. The counts of a file have a block length of their own.
-    An adaptive plan is named with its value. A budget of a file may hold one.
+    An adaptive policy is named with its value. A budget of a file may hold one.
 
     Args:
         evaluator: The evaluator.
-        names: Names of schedules or of adaptive plans, or paths of schedule files or run folders.
+        names: Names of schedules or of adaptive policies, or paths of schedule files or run folders.
         steps: The budgets.
         own: Schedule files that the user did not name. They may have none of the budgets.
         optimum: Returns the schedule ``optimum`` for a block length and a budget.
 
     Raises:
         InputError: If a name is neither a schedule nor a readable file, if a named schedule fits no budget, if the
-            sampler cannot follow an adaptive plan or the plan has no value, or if a budget is repeated.
+            sampler cannot follow an adaptive policy or the policy has no value, or if a budget is repeated.
     """
     if len(set(steps)) < len(steps):
         raise InputError(f"steps must not repeat, got {shown(list(steps))}; give each budget once")
@@ -65,13 +65,13 @@ def settings_of(
 
 
 def check_names(names: Iterable[str]) -> None:
-    """Check what can be known of named schedules and plans without a model, so that a mistake costs no loading.
+    """Check what can be known of named schedules and policies without a model, so that a mistake costs no loading.
 
     Args:
-        names: As for ``settings_of``. An adaptive plan may have no value.
+        names: As for ``settings_of``. An adaptive policy may have no value.
 
     Raises:
-        InputError: If a name is neither a schedule, an adaptive plan nor a readable file.
+        InputError: If a name is neither a schedule, an adaptive policy nor a readable file.
     """
     for name in names:
         if names_a_file(name):
@@ -83,7 +83,7 @@ def check_names(names: Iterable[str]) -> None:
 
 
 def check_value(plan: AdaptiveName | None) -> None:
-    """Raise InputError if an adaptive plan has no value; None is no plan."""
+    """Raise InputError if an adaptive policy has no value; None is not one."""
     if plan is not None and plan.value is None:
         raise InputError(
             f"{plan.name} has no value of its own: mdm-tune evaluate finds the one that costs a budget and prints it; "
@@ -105,7 +105,7 @@ def own_steps(name: str) -> list[int] | None:
 
 
 def holds_policies(name: str) -> bool:
-    """Whether a name is a schedule file with an adaptive plan in one of its budgets."""
+    """Whether a name is a schedule file with an adaptive policy in one of its budgets."""
     return names_a_file(name) and any(budget.policy is not None for budget in load_schedule(name).budgets.values())
 
 
@@ -115,7 +115,7 @@ def names_a_file(name: str) -> bool:
     The name of a schedule never means a folder. A folder called ``linear`` is given as ``./linear``.
     """
     if name.endswith((".yaml", ".yml")):
-        return name.partition(":")[0].strip().lower() not in ("quota", "cap")  # plans, whose counts are in the file
+        return name.partition(":")[0].strip().lower() not in ("quota", "cap")  # policies that follow its counts
     if (
         not name.strip()
         or name.strip() == OPTIMUM
@@ -134,7 +134,7 @@ def names_a_file(name: str) -> bool:
 def _named_schedule(name: str) -> Schedule:
     """The schedule of a name. The error message also lists the names that only commands have."""
     schedule = parse_policy(name, f"{OPTIMUM}, the best of all on the profile, {FILES}")
-    assert isinstance(schedule, Schedule)  # a plan is recognised before, and that of a quota or a cap is refused
+    assert isinstance(schedule, Schedule)  # adaptive ones are recognised before, or refused
     return schedule
 
 
@@ -157,7 +157,7 @@ def _settings(evaluator: Evaluator, name: str, steps: int, optimum: Optimum | No
 def _adaptive_settings(
     evaluator: Evaluator, plan: AdaptiveName, steps: int, optimum: Optimum | None
 ) -> Iterator[Setting]:
-    """Yield the settings of an adaptive plan with its value, in every block length."""
+    """Yield the settings of an adaptive policy with its value, in every block length."""
     check_value(plan)
     check_sampler(evaluator, plan)
     for size in evaluator.block_lengths:
@@ -205,22 +205,22 @@ def _file_settings(evaluator: Evaluator, name: str, steps: int) -> Iterator[Sett
 def _policy_setting(
     evaluator: Evaluator, name: str, file: ScheduleFile, budget: ScheduleBudget, policy: AdaptiveName
 ) -> Setting:
-    """The setting of a file's budget that holds an adaptive plan, at its block length or else at the evaluator's.
+    """The setting of a file's budget that holds an adaptive policy, at its block length or else at the evaluator's.
 
     Args:
         evaluator: The evaluator.
         name: Path of the file.
         file: The file.
         budget: The budget of the file.
-        policy: The plan that it holds.
+        policy: The policy that it holds.
 
     Raises:
-        InputError: If the sampler cannot follow the plan, or if its blocks do not divide the length.
+        InputError: If the sampler cannot follow the policy, or if its blocks do not divide the length.
     """
     try:
         check_sampler(evaluator, policy)
     except InputError as error:
-        raise InputError(f"{cut(name)} holds an adaptive plan at {quantity(budget.steps, 'step')}: {error}") from None
+        raise InputError(f"{cut(name)} holds an adaptive policy at {quantity(budget.steps, 'step')}: {error}") from None
     length, size = evaluator.length, budget.block_length or evaluator.block_length
     size = length if size == file.length else size
     if length % size:

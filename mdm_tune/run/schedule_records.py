@@ -73,7 +73,7 @@ class KeptRecord(JsonRecord):
     """The counts that a quota keeps or a cap does not exceed.
 
     Attributes:
-        kept_counts: Tokens per step, at the steps of the plan's counts.
+        kept_counts: Tokens per step, at the steps of the policy's counts.
     """
 
     kept_counts: tuple[int, ...]
@@ -85,11 +85,12 @@ class TunedBudget(JsonRecord):
 
     Attributes:
         steps: The budget.
-        schedule: Name of the schedule; of an adaptive plan the one whose counts it keeps, None if it keeps none.
+        schedule: Name of the schedule; of an adaptive policy the one whose counts it keeps, None if it keeps none.
         plan: What the sampler receives.
-        revealed_share_after_step: (steps,) revealed share, in [0, 1], rounded to four digits; () for an adaptive plan.
+        revealed_share_after_step: (steps,) revealed share, in [0, 1], rounded to four digits; () for an adaptive
+            policy.
         quality: The quality on the report split.
-        kept: The counts that an adaptive plan follows; None if it follows none.
+        kept: The counts that an adaptive policy follows; None if it follows none.
         stand_ins: What may stand in for the winner; None in older records.
     """
 

@@ -35,7 +35,7 @@ def most_scored(run: Run, use: Use) -> int:
 def trial_weight(run: Run) -> float:
     """The rows of the trials of a budget, as a multiple of scoring as many schedules on all tune examples.
 
-    A trial of an adaptive plan takes more, for the value at which it makes the calls of the budget.
+    A trial of an adaptive policy takes more, for the value at which it makes the calls of the budget.
     """
     search = run.config.search
     if run.evaluator.exact or search.policies == ("counts",):

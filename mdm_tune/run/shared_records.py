@@ -27,9 +27,9 @@ class TunedPolicy(JsonRecord):
     """The policy that a search returns.
 
     Attributes:
-        type: The name of the schedule, ``beta`` for the Beta family, or the kind of an adaptive plan.
+        type: The name of the schedule, ``beta`` for the Beta family, or the kind of an adaptive policy.
         a, b: The parameters of a Beta schedule, whose counts a quota or a cap has; None for others.
-        policy: The adaptive plan with its value, as on the command line; None for a schedule.
+        policy: The adaptive policy with its value, as on the command line; None for a schedule.
     """
 
     type: str

@@ -114,7 +114,7 @@ class ExternalSampler:
                 "references; choose a metric of answers, or set sampler.type to builtin"
             )
         if not isinstance(plan, CountPlan):
-            kind = "ancestral reveal" if isinstance(plan, RevealPlan) else f"an adaptive plan ({type(plan).__name__})"
+            kind = "ancestral reveal" if isinstance(plan, RevealPlan) else f"an adaptive policy ({type(plan).__name__})"
             raise InputError(
                 f"sampler.target: {self.target} receives the number of tokens per step in advance, got {kind}, whose "
                 "numbers depend on the predictions or the noise; leave it out, or set sampler.type to builtin"

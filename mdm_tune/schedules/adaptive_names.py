@@ -1,4 +1,4 @@
-"""The names of adaptive plans on the command line and in a config. Imports no torch."""
+"""The names of adaptive policies on the command line and in a config. Imports no torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_STEPS = 65_536  # as in a config
 
 @dataclass(frozen=True)
 class AdaptiveName:
-    """The parsed name of an adaptive plan, which reveals as many tokens per step as the predictions allow.
+    """The parsed name of an adaptive policy, which reveals as many tokens per step as the predictions allow.
 
     Source: arXiv:2505.22618 (threshold), arXiv:2505.24857 (entropy bound), arXiv:2511.05664 (klass).
 
@@ -49,12 +49,12 @@ class AdaptiveName:
 
     @property
     def same_at_every_budget(self) -> bool:
-        """Whether the plan does the same at every step budget."""
+        """Whether the policy does the same at every step budget."""
         return self.value is not None and (self.schedule is None or self.counts_steps is not None)
 
     @property
     def numbers(self) -> tuple[float, ...]:
-        """All numbers of the plan; those that are not known are left out."""
+        """All numbers of the policy; those that are not known are left out."""
         return tuple(number for number in (self.kl, self.value) if number is not None)
 
     def rounded(self, value: float) -> float:
@@ -77,12 +77,12 @@ class AdaptiveName:
         return 2 * steps if self.kind == "quota" else max(1, steps // 2)
 
     def at(self, value: float, steps: int | None = None) -> AdaptiveName:
-        """The plan itself if it has a value; otherwise the plan with this one, rounded, which its name then shows.
+        """The policy itself if it has a value; otherwise the policy with this one, rounded, which its name then shows.
 
         Args:
             value: the value.
             steps: the step budget. The name then says the steps of the counts where these are not the budget's, so that
-                the plan is the same if its name is read at this budget. None if the plan has no schedule.
+                the policy is the same if its name is read at this budget. None if the policy has no schedule.
         """
         if self.value is not None:
             return self
@@ -96,14 +96,14 @@ class AdaptiveName:
         return replace(self, name=name, value=value, counts_steps=counts_steps)
 
     def with_schedule(self, schedule: str) -> AdaptiveName:
-        """The plan with another schedule, which its name then shows."""
+        """The policy with another schedule, which its name then shows."""
         assert self.schedule is not None
         kind, name = f"{self.kind}:", self.name.strip()
         return replace(self, name=f"{kind}{schedule}{name[len(kind) + len(self.schedule) :]}", schedule=schedule)
 
 
 def parse_adaptive(text: str) -> AdaptiveName | None:
-    """The adaptive plan that a text names; None if it names something else.
+    """The adaptive policy that a text names; None if it names something else.
 
     Raises:
         InputError: the name has an invalid value or, for a quota or a cap, an invalid schedule.

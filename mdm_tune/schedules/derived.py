@@ -162,8 +162,8 @@ def budget_at(file: ScheduleFile, steps: int | None) -> ScheduleBudget:
     if nearest.policy is not None:
         raise InputError(
             f"the schedule file has budgets of {listed(sorted(file.budgets))} steps, got {steps}; the nearest holds "
-            f"the adaptive plan {cut(nearest.policy.name)}, which is not tuned for other numbers of calls; give one of "
-            "them, or search again"
+            f"the adaptive policy {cut(nearest.policy.name)}, which is not tuned for other numbers of calls; give one "
+            "of them, or search again"
         )
     return nearest
 
@@ -189,8 +189,8 @@ def derived_of_file(
     steps = steps or budget.steps
     if budget.policy is not None:
         raise InputError(
-            f"the budget of {quantity(steps, 'step')} holds the adaptive plan {cut(budget.policy.name)}, which has no "
-            "counts in advance; give the file or this name to mdm-tune sample or export, or with transformers to "
+            f"the budget of {quantity(steps, 'step')} holds the adaptive policy {cut(budget.policy.name)}, which has "
+            "no counts in advance; give the file or this name to mdm-tune sample or export, or with transformers to "
             "mdm_tune.generate"
         )
     length = length or file.length

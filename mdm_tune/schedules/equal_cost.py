@@ -75,9 +75,9 @@ def equal_cost(calls: float, linear_calls: float, ci: tuple[float, float] | None
 
 
 def nearest_budgets(measured: Iterable[tuple[str, int, float]]) -> dict[str, int]:
-    """The budget nearest to the calls of each plan that is the same at every budget, in log scale.
+    """The budget nearest to the calls of each policy that is the same at every budget, in log scale.
 
-    Such a plan, for example ``threshold:0.9``, is measured once, and shown once: where the comparison with linear is
+    Such a policy, for example ``threshold:0.9``, is measured once, and shown once: where the comparison with linear is
     nearest to equal cost.
 
     Args:

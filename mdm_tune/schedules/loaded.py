@@ -54,8 +54,8 @@ class LoadedSchedule(ScheduleFile):
     """A schedule file with the counts that it gives, also for lengths and steps that were not tuned.
 
     A number of steps that was not tuned follows the curve of the budget with the nearest number of steps. Nothing is
-    printed; what was not tuned is in the ``notes`` of a plan. A budget that holds an adaptive plan has a ``policy`` in
-    place of counts.
+    printed; what was not tuned is in the ``notes`` of a plan. A budget that holds an adaptive policy has a ``policy``
+    in place of counts.
     """
 
     @property
@@ -65,7 +65,7 @@ class LoadedSchedule(ScheduleFile):
         return settings if isinstance(settings, dict) else {}
 
     def policy(self, steps: int | None = None) -> str | None:
-        """The adaptive plan of a budget by its name, such as ``threshold:0.873``; None if the budget has counts.
+        """The adaptive policy of a budget by its name, such as ``threshold:0.873``; None if the budget has counts.
 
         The name can be given to ``mdm_tune.generate`` and to the commands. So can the file itself, which also has the
         block length and the sampler settings.

@@ -1,4 +1,4 @@
-"""The names of schedules and of adaptive plans together, with one message for a name that is neither."""
+"""The names of schedules and of adaptive policies together, with one message for a name that is neither."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FILES = "a file that ends in .yaml, or a run folder with a schedule.yaml in it"
 
 
 def parse_policy(text: str, others: str = FILES) -> Schedule | AdaptiveName:
-    """The schedule or the adaptive plan that a text names.
+    """The schedule or the adaptive policy that a text names.
 
     Args:
         text: the name. The schedule of a quota or a cap is not read.
@@ -37,6 +37,6 @@ def parse_policy(text: str, others: str = FILES) -> Schedule | AdaptiveName:
     close = difflib.get_close_matches(name, [*WITHOUT_NUMBERS, *WITH_NUMBERS, *get_args(Kind)], n=1)
     hint = f" Did you mean {close[0]}?" if close else ""
     raise InputError(
-        f"Unknown schedule {shown(text)}.{hint} A schedule is one of: {curves.FORMS}. Or it is an adaptive plan: "
+        f"Unknown schedule {shown(text)}.{hint} A schedule is one of: {curves.FORMS}. Or it is an adaptive policy: "
         f"{adaptive_names.FORMS}. Or {others}."
     )

@@ -48,7 +48,7 @@ class ScheduleBudget:
         counts: tokens per step, (steps,); (length,) ones if there are fewer tokens than steps.
         alphas: (steps + 1,), from 0 to 1, for ancestral reveal.
         block_length: tokens of a block, the whole length for one block; None if the file does not say it.
-        policy: an adaptive plan with its value.
+        policy: an adaptive policy with its value.
         kept_counts: the counts that the policy follows, tokens per step as in ``counts``; None if the file does not say
             them, and for a policy that follows none.
     """
@@ -112,14 +112,14 @@ def schedule_of_name(text: object) -> Schedule:
 
 
 def policy_of_name(text: object) -> AdaptiveName:
-    """The adaptive plan of a text. Raises ValueError unless it has its value and, if it keeps counts, a schedule."""
+    """The adaptive policy of a text. Raises ValueError unless it has its value and, if it keeps counts, a schedule."""
     if not isinstance(text, str):
-        raise ValueError(f"must be the name of an adaptive plan, got {shown(text)}; write it as threshold:0.9")
+        raise ValueError(f"must be the name of an adaptive policy, got {shown(text)}; write it as threshold:0.9")
     try:
         policy = parse_adaptive(text)
         if policy is None:
             raise ValueError(
-                f"must be the name of an adaptive plan, got {shown(text)}; write it as one of {FORMS}, with its value"
+                f"must be the name of an adaptive policy, got {shown(text)}; write it as one of {FORMS}, with its value"
             )
         if policy.value is None:
             raise ValueError(

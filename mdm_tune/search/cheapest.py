@@ -192,7 +192,7 @@ def _without(gone: int, weights: Values, passed: Values) -> tuple[Values, Values
 
 
 def same_measurement(first: Scores, second: Scores) -> bool:
-    """Whether two scores are of the same rows in the same plan, such as those of an adaptive plan at two budgets."""
+    """Whether two scores are of the same rows in the same plan, such as those of an adaptive policy at two budgets."""
     return first.values is second.values if first.values is not None else first.setting.key == second.setting.key
 
 

@@ -1,4 +1,4 @@
-"""The value of an adaptive plan at which it makes as many denoiser calls as a budget has, inside a trial."""
+"""The value of an adaptive policy at which it makes as many denoiser calls as a budget has, inside a trial."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CORRECTION = Stage(examples=64, tries=2, tolerance=0.01, enough=0.03)  # on all 
 
 
 def rows_of_looking(examples: int, *, again: bool = True) -> float:
-    """The most rows of a trial of an adaptive plan, as a multiple of scoring a schedule on all tune examples.
+    """The most rows of a trial of an adaptive policy, as a multiple of scoring a schedule on all tune examples.
 
     The calls of the values that are tried lie on both sides of the budget's. Where they jump, it may take more.
 
@@ -37,7 +37,7 @@ def rows_of_looking(examples: int, *, again: bool = True) -> float:
 
 @dataclass(frozen=True)
 class Matched:
-    """A plan whose value was looked for.
+    """A policy whose value was looked for.
 
     Attributes:
         setting: Its setting, with the value that comes closest to the budget.
@@ -52,13 +52,13 @@ class Matched:
 
 @dataclass(frozen=True)
 class EqualCalls:
-    """Finds values of adaptive plans on the tune split, for several plans side by side.
+    """Finds values of adaptive policies on the tune split, for several policies side by side.
 
     Attributes:
         evaluator: The evaluator for the block length.
         steps: The step budget.
         target: Linear's mean calls on the first so many tune examples in random order.
-        setting: Returns the setting of a plan that has its value.
+        setting: Returns the setting of a policy that has its value.
     """
 
     evaluator: Evaluator
@@ -75,13 +75,13 @@ class EqualCalls:
         """Find the values on few examples, and then on more. Where few examples do not meet the budget, more may.
 
         Args:
-            plans: The plans without a value, by number.
+            plans: The policies without a value, by number.
             guess: The value to try first; None if nothing is known.
             promising: Whether a setting may still win, by its scores on the first so many examples. The values of
                 others are not looked for on more.
 
         Returns:
-            The plans with their values, by number, and the cost.
+            The policies with their values, by number, and the cost.
         """
         most, cost = len(self.evaluator.split("tune").ids), Cost()
         found: dict[int, Match] = {}
@@ -125,10 +125,10 @@ class EqualCalls:
         return matches, cost
 
     def correct(self, plan: AdaptiveName, found: Matched) -> tuple[Matched, Cost]:
-        """Correct the value of a plan that was scored on all tune examples, if it misses the budget there.
+        """Correct the value of a policy that was scored on all tune examples, if it misses the budget there.
 
         Args:
-            plan: The plan without a value.
+            plan: The policy without a value.
             found: What ``find`` found.
 
         Returns:

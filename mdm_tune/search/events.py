@@ -45,7 +45,7 @@ class TrialDone:
     Attributes:
         number: The trial's number within its budget, from 0.
         trials: Trials of the budget.
-        policy: The schedule, or the adaptive plan with its value.
+        policy: The schedule, or the adaptive policy with its value.
         setting: Its setting.
         value: Its value; infinite if its policy cannot make the calls of the budget.
         best: The best value so far.
@@ -56,7 +56,7 @@ class TrialDone:
             for a trial that was dropped or whose counts were scored before.
         examples: The examples that were scored for it; None as for exact values or counts that were scored before.
         rows: Denoiser rows that it took, an equal share of its batch.
-        calls: Mean denoiser calls of an adaptive plan on the scored tune examples; None for a schedule.
+        calls: Mean denoiser calls of an adaptive policy on the scored tune examples; None for a schedule.
         unreachable: Why a policy cannot make the calls of the budget; None if it can.
     """
 

@@ -23,7 +23,7 @@ class Trial:
 
     Attributes:
         number: The trial's number within its study, from 0.
-        policy: The schedule, or the adaptive plan with its value.
+        policy: The schedule, or the adaptive policy with its value.
         key: The key of its setting.
         value: Its value on the tune split; if it was dropped, the value that ``carried`` estimates.
         fresh: Whether its counts were scored for the first time.
@@ -84,7 +84,7 @@ class Candidate:
     """A baseline or a finalist.
 
     Attributes:
-        policy: The schedule, or the adaptive plan with its value.
+        policy: The schedule, or the adaptive policy with its value.
         setting: Its setting.
         study: The study to which it belongs.
         name: The name of a baseline; "" for a finalist.

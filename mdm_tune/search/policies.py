@@ -1,4 +1,4 @@
-"""The adaptive plans that a search tries: their free parameters, the trials of each, and at which budgets they fit."""
+"""The adaptive policies that a search tries: their free parameters, the trials of each, and which budgets they fit."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def allotted(kinds: Sequence[PolicyKind], trials: int) -> dict[PolicyKind, int]:
 
 
 def check_policies(evaluator: Evaluator, search: SearchConfig, budgets: Sequence[int]) -> None:
-    """Check that the metric and the sampler allow the adaptive plans of a search, and that they fit its budgets.
+    """Check that the metric and the sampler allow the adaptive policies of a search, and that they fit its budgets.
 
     Raises:
         InputError: If one does not, with the reason.
@@ -71,7 +71,7 @@ def check_policies(evaluator: Evaluator, search: SearchConfig, budgets: Sequence
 
 @dataclass(frozen=True, kw_only=True)
 class PlanSpace(Space):
-    """The adaptive plans of one kind that a search proposes at a budget.
+    """The adaptive policies of one kind that a search proposes at a budget.
 
     Attributes:
         kind: The kind; not ``counts``.
@@ -91,7 +91,7 @@ class PlanSpace(Space):
 
     def policy_at(self, point: Mapping[str, float]) -> AdaptiveName:
         if self.kind == "counts":
-            raise AssertionError("counts are no adaptive plan")
+            raise AssertionError("counts are no adaptive policy")
         if self.kind == "klass":
             kl = float(f"{point['kl']:.4g}")
             return AdaptiveName(f"klass:{shortest(kl)}", "klass", None, kl=kl)
@@ -114,7 +114,7 @@ class PlanSpace(Space):
         return beta.parameters
 
     def unvalued(self, policy: Policy) -> AdaptiveName:
-        """A plan as it was proposed, without the value that was found for it."""
+        """A policy as it was proposed, without the value that was found for it."""
         return self.policy_at(self.point(policy))
 
     def policy_of(self, entry: LedgerEntry) -> Policy:

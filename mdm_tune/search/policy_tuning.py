@@ -1,4 +1,4 @@
-"""The trials of one kind of adaptive plan at one budget. Each trial makes as many denoiser calls as linear."""
+"""The trials of one kind of adaptive policy at one budget. Each trial makes as many denoiser calls as linear."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def tune_plan(
     guide: Guide,
     in_time: InTime | None,
 ) -> Tuned:
-    """Run the trials of an adaptive plan that the ledger lacks.
+    """Run the trials of an adaptive policy that the ledger lacks.
 
     Args:
         evaluator: The evaluator for the block length.
-        space: The plans to propose.
+        space: The policies to propose.
         ledger: The ledger of the trials.
         target: Linear's mean calls on the first so many tune examples in random order.
         notify: Called with each batch of proposed trials, and with each finished trial.
@@ -48,7 +48,7 @@ def tune_plan(
 
 
 class _PlanRunner(TrialRunner):
-    """Runs the batches of one kind of adaptive plan."""
+    """Runs the batches of one kind of adaptive policy."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class _PlanRunner(TrialRunner):
         return None  # the predictions decide the counts
 
     def setting(self, plan: AdaptiveName) -> Setting:
-        """The setting of a plan that has its value."""
+        """The setting of a policy that has its value."""
         return self.evaluator.setting(plan, self.steps)
 
     def prepare(self, proposed: Mapping[int, Policy], before: Sequence[Trial]) -> Prepared:

@@ -63,11 +63,11 @@ class Space(ABC):
 
     @abstractmethod
     def policy_at(self, point: Point) -> Policy:
-        """The policy with these parameters. An adaptive plan has no value yet."""
+        """The policy with these parameters. An adaptive policy has no value yet."""
 
     @abstractmethod
     def policy_of(self, entry: LedgerEntry) -> Policy:
-        """The policy of a finished trial. An adaptive plan has its value."""
+        """The policy of a finished trial. An adaptive policy has its value."""
 
     @abstractmethod
     def given(self, points: Sequence[Beta]) -> Sequence[Policy]:

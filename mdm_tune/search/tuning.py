@@ -100,7 +100,7 @@ class Prepared:
     Attributes:
         settings: By trial number; those that can be scored.
         cost: The cost of finding them.
-        matched: The adaptive plans whose values were looked for, by the number of their trial.
+        matched: The adaptive policies whose values were looked for, by the number of their trial.
     """
 
     settings: Mapping[int, Setting]
@@ -248,7 +248,7 @@ class TrialRunner:
             return ending
         direction, groups = self.evaluator.metric.direction, self.evaluator.split("tune").shuffled().shared
         if self.search.auto_stop:
-            assert isinstance(self.space, BetaSpace)  # where adaptive plans are tried, the rule is off
+            assert isinstance(self.space, BetaSpace)  # where adaptive policies are tried, the rule is off
             if settled(self.space, before, full, direction, groups):
                 return Ended.of(Ending.SETTLED)
         if self._rows_left(before) < needed * getattr(self.evaluator.denoiser, "forwards", 1):  # guidance makes two

@@ -36,7 +36,7 @@ def evaluate_table(result: EvaluateResult | HarnessResult) -> Grid:
 
 
 def _listed(result: EvaluateResult | HarnessResult) -> list[RowRecord]:
-    """The rows; of a plan that is the same at every budget the one that is nearest to equal cost with linear."""
+    """The rows; of a policy that is the same at every budget the one that is nearest to equal cost with linear."""
     nearest = nearest_budgets((row.schedule, row.steps, row.calls.nfe) for row in result.rows)
     return [row for row in result.rows if nearest.get(row.schedule, row.steps) == row.steps]
 

@@ -197,11 +197,11 @@ def test_a_policy_of_a_file_at_other_lengths_and_settings_is_noted(tmp_path: Pat
     quota = generate(model, tokenizer, PROMPTS, schedule=file, steps=4, length=6)
     assert "A length of 6 tokens was not tuned: the counts follow from beta:0.7,1.2" in quota.notes[0]
     for given, message in (
-        ({"steps": 8}, "budgets of 2, 3, 4 steps, got 8; the nearest holds the adaptive plan quota:"),
+        ({"steps": 8}, "budgets of 2, 3, 4 steps, got 8; the nearest holds the adaptive policy quota:"),
         ({}, "steps must be given"),
         ({"steps": 2, "reveal": "bernoulli"}, "threshold:0.17 decides how many positions each step reveals"),
         ({"steps": 3, "length": 6}, "block_length must divide the length 6, got 4"),
-        ({"schedule": f"quota:{file}@0.5", "steps": 2}, "holds the adaptive plan threshold:0.17, which has no counts"),
+        ({"schedule": f"quota:{file}@0.5", "steps": 2}, "the adaptive policy threshold:0.17, which has no counts"),
     ):
         with pytest.raises(InputError, match=message):
             generate(model, tokenizer, PROMPTS, **{"schedule": file, **given})
@@ -329,7 +329,7 @@ def test_a_threshold_is_that_of_a_loop_by_hand(model: Any, tokenizer: Any) -> No
     assert 1 < min(texts.nfe) < max(texts.nfe) < 8 and texts.schedule == "threshold:0.17"
 
 
-def test_every_form_of_an_adaptive_plan_is_accepted(tmp_path: Path, model: Any, tokenizer: Any) -> None:
+def test_every_form_of_an_adaptive_policy_is_accepted(tmp_path: Path, model: Any, tokenizer: Any) -> None:
     file = schedule_file(tmp_path)
     counts = to_counts(CURVE, 4, 8)
     fixed = generate(model, tokenizer, PROMPTS, schedule=CURVE, steps=4, **GREEDY)

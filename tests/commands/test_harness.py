@@ -149,7 +149,7 @@ def test_every_document_scores_as_in_evaluate(make: Make, dataset: dict[str, Any
     assert theirs["fingerprints"] == {**made.fingerprints, "searched": made.dataset.searched}
 
 
-def test_an_adaptive_plan_scores_as_in_evaluate(make: Make) -> None:
+def test_an_adaptive_policy_scores_as_in_evaluate(make: Make) -> None:
     config, schedules = make(), ("threshold:0.12",)
     (row,) = numbers(config, schedules)["rows"]
     ours = evaluate(config, schedules, (), differences=False, notify=quiet, allow=TRUSTED).to_json()["rows"][0]

@@ -183,7 +183,7 @@ def done(plan: SearchPlan, number: int) -> TrialDone:
     )
 
 
-def test_a_trial_of_an_adaptive_plan_takes_the_rows_of_the_search_for_its_value(tmp_path: Path) -> None:
+def test_a_trial_of_an_adaptive_policy_takes_the_rows_of_the_search_for_its_value(tmp_path: Path) -> None:
     """On 32 examples that search takes at most 6 times the rows of scoring a schedule, and the scores twice as many."""
     more = {"policies": ["counts", "threshold"], "frontier": True}
     sections = TEXT | {"search": TEXT["search"] | more}
@@ -207,7 +207,7 @@ def test_a_trial_of_an_adaptive_plan_takes_the_rows_of_the_search_for_its_value(
     assert plan.doing == "scoring one token per step"
 
 
-def test_the_first_trial_of_a_kind_of_adaptive_plan_says_nothing_of_the_others(tmp_path: Path) -> None:
+def test_the_first_trial_of_a_kind_of_adaptive_policy_says_nothing_of_the_others(tmp_path: Path) -> None:
     """It has no value to begin with and no other to race against, so that it takes more rows: 0.8 of 8, and 0.4.
 
     Each guess counts as eight trials. A trial that takes more than its usual most counts as if it took 8.

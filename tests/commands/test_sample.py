@@ -36,7 +36,7 @@ def policy_file(folder: Path, length: int, **more: Any) -> str:
 
 
 def test_a_policy_is_drawn_and_its_calls_are_said(tmp_path: Path) -> None:
-    """A sample needs no metric, so that the plan may be used where it cannot be scored."""
+    """A sample needs no metric, so that the policy may be used where it cannot be scored."""
     shown, order = {}, ("--set", "sampler.order=confidence", "--set", "sampler.temperature=0")
     order += ("--set", "objective.metric=path_nll")
     order += ("--set", "dataset={type: law, tune: 8, choose: 8, report: 8}")
@@ -60,7 +60,7 @@ def test_a_policy_is_drawn_and_its_calls_are_said(tmp_path: Path) -> None:
     assert other.exit_code == 2 and "is for 4 steps, got 8; give --steps 4, or" in " ".join(other.stderr.split())
 
 
-def test_code_of_the_user_follows_no_adaptive_plan(tmp_path: Path) -> None:
+def test_code_of_the_user_follows_no_adaptive_policy(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("def generate(*arguments, **options):\n    raise SystemExit\n")
     sampler = {"steps": [4], "type": "external", "target": "mine.py:generate"}
     sections = whole(model=TRANSFORMER, dataset=TEXT, objective={"metric": "spelling"}, sampler=sampler)
@@ -71,5 +71,5 @@ def test_code_of_the_user_follows_no_adaptive_plan(tmp_path: Path) -> None:
             done = call(command, str(tmp_path / "run.yaml"), "--schedule", name, "--steps", "4", "--trust-code")
             text = " ".join(done.stderr.split())
             assert done.exit_code == 2 and not (tmp_path / "run").exists()
-            assert "the number of tokens per step in advance, got the adaptive plan threshold:0.9, whose" in text
-            assert ("tuned.yaml holds an adaptive plan at 4 steps: " in text) == (name == file)
+            assert "the number of tokens per step in advance, got the adaptive policy threshold:0.9, whose" in text
+            assert ("tuned.yaml holds an adaptive policy at 4 steps: " in text) == (name == file)

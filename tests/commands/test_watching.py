@@ -280,8 +280,8 @@ def ranked(folder: Path, **sampler: Any) -> Config:
 
 
 @pytest.mark.parametrize("beside", [None, "threshold:0.95", "linear"])
-def test_an_adaptive_plan_is_watched_also_beside_a_schedule(tmp_path: Path, beside: str | None) -> None:
-    """A plan of another form is drawn before it is shown, and each text ends with its own last step."""
+def test_an_adaptive_policy_is_watched_also_beside_a_schedule(tmp_path: Path, beside: str | None) -> None:
+    """A policy of another form is drawn before it is shown, and each text ends with its own last step."""
     config, first = ranked(tmp_path), "threshold:0.6"
     result, shown = watched(config, first, number=3, beside=beside, save=tmp_path / "a.svg")
     plain = sample(config, first, number=3)

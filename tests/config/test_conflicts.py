@@ -243,7 +243,7 @@ def test_each_policy_needs_a_trial(tmp_path: Path) -> None:
     assert "each of the 3 policies needs a trial, got 2" in "\n".join(problems(tmp_path, document, *flags))
 
 
-def test_other_code_with_an_adaptive_plan_has_one_reason(tmp_path: Path) -> None:
+def test_other_code_with_an_adaptive_policy_has_one_reason(tmp_path: Path) -> None:
     """Its order is random by default, which says nothing of code that draws as it likes."""
     sampler = {"steps": [4], "type": "external", "target": "run.py:generate"}
     document = whole(model=TRANSFORMER, dataset=TEXT, sampler=sampler, objective={"metric": "spelling"})

@@ -1,4 +1,4 @@
-"""Adaptive plans at the cost of a budget."""
+"""Adaptive policies at the cost of a budget."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_name_of_a_plan_that_was_found_repeats_it() -> None:
         calibrated([asked(here, "quota:counts:2,3,4,4,3", 4)], "report")
 
 
-def test_adaptive_plans_are_looked_for_side_by_side() -> None:
+def test_adaptive_policies_are_looked_for_side_by_side() -> None:
     """The values are those that each finds alone, in as many rounds as the longest search has, and at the same cost."""
     names = [("threshold", 4), ("entropy-bound", 4), ("threshold", 6), ("threshold:0.5", 4), ("quota:linear", 4)]
     names += [("cap:linear", 4), ("klass:0.5", 6)]

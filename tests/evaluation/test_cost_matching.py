@@ -1,4 +1,4 @@
-"""The number of an adaptive plan at which it makes as many calls as a budget has."""
+"""The number of an adaptive policy at which it makes as many calls as a budget has."""
 
 from __future__ import annotations
 

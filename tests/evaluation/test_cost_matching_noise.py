@@ -1,4 +1,4 @@
-"""The number of an adaptive plan where examples differ, so that few of them mislead: against all values of a grid."""
+"""The number of an adaptive policy where examples differ, so that few of them mislead: against all values of a grid."""
 
 from __future__ import annotations
 

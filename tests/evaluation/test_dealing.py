@@ -1,4 +1,4 @@
-"""What is dealt together, and that a search, a profile and adaptive plans are the same whoever fills the pieces."""
+"""What is dealt together, and that a search, a profile and adaptive policies are the same whoever fills the pieces."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def test_numbers_below_one_are_refused(wrong: str) -> None:
         read_policy("linear", **{"steps": 2, "length": 8, wrong: -4})
 
 
-def test_adaptive_plans_need_a_value_and_a_length() -> None:
+def test_adaptive_policies_need_a_value_and_a_length() -> None:
     policy = read_policy("threshold:0.9", length=64, size=16)
     assert (policy.kind, policy.value, policy.steps, policy.blocks, policy.calls) == ("threshold", 0.9, 0, 4, 0)
     quota = read_policy("quota:counts:5,3@0.8")
@@ -138,11 +138,11 @@ def test_a_policy_of_a_file_is_exported_as_its_name(tmp_path: Path) -> None:
         "The policy was tuned for blocks of 4, and is used for one block.",
     ]
     assert read_policy(str(write(tmp_path, **kept)), 2, 16).notes[0].startswith("A length of 16 tokens was not tuned")
-    with pytest.raises(InputError, match="budgets of 2 steps, got 4; the nearest holds the adaptive plan quota:"):
+    with pytest.raises(InputError, match="budgets of 2 steps, got 4; the nearest holds the adaptive policy quota:"):
         read_policy(str(tmp_path), 4)
     with pytest.raises(InputError, match="the block length must divide the length 6, got 4"):
         read_policy(str(write(tmp_path, **free)), length=6)
-    with pytest.raises(InputError, match=r"holds the adaptive plan threshold:0\.873; name a schedule"):
+    with pytest.raises(InputError, match=r"holds the adaptive policy threshold:0\.873; name a schedule"):
         read_policy(f"quota:{write(tmp_path, **free)}@0.5", 2)
 
 

@@ -42,7 +42,7 @@ def test_hand_made_schedules_look_the_same_in_every_figure() -> None:
     assert many[0] not in many[1:] and len(set(many)) == 8
 
 
-def test_each_kind_of_adaptive_plan_has_its_colour_in_every_figure_and_its_plans_differ() -> None:
+def test_each_kind_of_adaptive_policy_has_its_colour_in_every_figure_and_its_policies_differ() -> None:
     kinds = ["threshold", "entropy-bound", "quota", "cap", "klass"]
     names = [*(f"{kind}:0.9" for kind in kinds), "threshold:0.7", "threshold:0.5@x"]
     found = looks(["adaptive"] * 7, [False] * 7, names)

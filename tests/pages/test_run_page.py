@@ -153,7 +153,7 @@ def test_a_better_hand_made_schedule_is_offered_first() -> None:
     assert "# one denoiser call" in text and "--to llada --steps 4" in text
 
 
-def test_an_adaptive_plan_that_is_the_same_at_every_budget_has_one_row(text_run: PageRun) -> None:
+def test_an_adaptive_policy_that_is_the_same_at_every_budget_has_one_row(text_run: PageRun) -> None:
     view = read_run(RunRecords(name="text", path="runs/text", evaluate=text_run.evaluate))
     (row,) = [row for row in view.rows if row.label == "threshold:0.3"]
     assert row.every and row.difference is None and len(view.rows) == len(text_run.evaluate["rows"]) - 1

@@ -1,4 +1,4 @@
-"""What each call of an adaptive plan reveals, beside linear."""
+"""What each call of an adaptive policy reveals, beside linear."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def adaptive(**changes: Any) -> dict[str, Any]:
     return {**RIVAL, "schedule": schedule, "policy": "threshold:0.625", "counts": None, "nfe": 2.125} | changes
 
 
-def test_means_and_spreads_of_an_adaptive_plan_stand_beside_linear() -> None:
+def test_means_and_spreads_of_an_adaptive_policy_stand_beside_linear() -> None:
     view = made(two_budgets() | {"budgets": [adaptive(reveals=REVEALS)]})
     figure = figures_of(view)["counts-4"]
     assert figure.title == "Tokens revealed by each call, at the calls of linear with 4 steps"

@@ -455,7 +455,7 @@ def test_the_name_of_a_plan_without_its_value(label: str, name: str) -> None:
     assert without_value(label) == name
 
 
-def test_an_adaptive_plan_at_other_calls_is_no_gain() -> None:
+def test_an_adaptive_policy_at_other_calls_is_no_gain() -> None:
     found = evaluation(("linear", 8, 0.7, None), ("threshold:0.9", 8, 0.99, (0.2, 0.3)))
     record = {**found.rows[1].__dict__}
     assert not record["more"] and "threshold:0.9 at 8 steps" in headline(found)

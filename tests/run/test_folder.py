@@ -120,11 +120,11 @@ def test_an_unknown_budget_names_the_known_ones(folder: RunFolder) -> None:
         ({"budgets": [{**POLICY, "policy": "quota:linear"}]}, r"must say its value, .* write it as quota:linear@0\.9"),
         (
             {"budgets": [{**POLICY, "policy": "treshold:0.9"}]},
-            r"the name of an adaptive plan, got 'treshold:0\.9'",
+            r"the name of an adaptive policy, got 'treshold:0\.9'",
         ),
         (
             {"budgets": [{**POLICY, "policy": 0.9}]},
-            r"the name of an adaptive plan, got 0\.9; write it as thr",
+            r"the name of an adaptive policy, got 0\.9; write it as thr",
         ),
         ({"budgets": [{**POLICY, "policy": "threshold:2"}]}, "threshold needs a probability from 0 to 1"),
         ({"budgets": [{**POLICY, "policy": "quota:runs/x@0.9"}]}, "Unknown schedule 'runs/x'"),

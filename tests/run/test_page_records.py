@@ -156,7 +156,7 @@ def test_a_search_keeps_wins_and_the_diversity_of_the_best_hand_made_schedule(te
         assert pair["third"] is None or pair["third"]["schedule"] == "sine"
 
 
-def test_a_search_keeps_what_adaptive_plans_reveal_and_linear_beside_them() -> None:
+def test_a_search_keeps_what_adaptive_policies_reveal_and_linear_beside_them() -> None:
     one = Reveals(mean=(3.5, 0.5), low=(3, 0), high=(4, 1), examples=(2, 1))
     two = replace(one, mean=(2.0, 2.0))
     plan, none = AdaptiveName("threshold:0.5", "threshold", 0.5), scores_of("a", ["abcd"], [0.0])

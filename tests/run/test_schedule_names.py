@@ -190,7 +190,7 @@ def test_a_policy_of_a_file_goes_to_other_lengths_and_needs_fixed_reveal(tmp_pat
         (("random", "random order; set sampler.order to confidence")),
         ("entropy", "got sampler.order 'entropy'"),
     ):
-        with pytest.raises(InputError, match=rf"holds an adaptive plan at 4 steps: threshold:0\.9 .*{needed}"):
+        with pytest.raises(InputError, match=rf"holds an adaptive policy at 4 steps: threshold:0\.9 .*{needed}"):
             list(settings_of(at(tmp_path, 8, order=order).evaluator, [name], [4]))
     (bound,) = settings_of(at(tmp_path, 8, order="entropy").evaluator, ["entropy-bound:0.5"], [4])
     assert bound.adaptive is not None
@@ -200,11 +200,11 @@ def test_a_policy_of_a_file_goes_to_other_lengths_and_needs_fixed_reveal(tmp_pat
     with pytest.raises(InputError, match=r"cap.*confidence_temperature must be 0, got 0\.5; leave it out"):
         list(settings_of(heated, ["cap:linear#4@0.5"], [4]))
     ancestral = at(tmp_path, 8, reveal="bernoulli").evaluator
-    with pytest.raises(InputError, match=r"holds an adaptive plan at 4 steps: threshold:0\.9 decides .* fixed"):
+    with pytest.raises(InputError, match=r"holds an adaptive policy at 4 steps: threshold:0\.9 decides .* fixed"):
         list(settings_of(ancestral, [name], [4]))
     with pytest.raises(InputError, match=r"schedule .* is for 2, 3, 4 steps, got 5; give --steps 2 or 3 or 4, or"):
         list(settings_of(at(tmp_path, 8).evaluator, [name], [5]))
-    with pytest.raises(InputError, match=r"quota keeps the counts .*\.yaml holds the adaptive plan threshold:0"):
+    with pytest.raises(InputError, match=r"quota keeps the counts .*\.yaml holds the adaptive policy threshold:0"):
         list(settings_of(at(tmp_path, 8, order="margin").evaluator, [f"quota:{name}@0.5"], [4]))
 
 

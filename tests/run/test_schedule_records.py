@@ -39,7 +39,7 @@ def test_a_schedule_file_says_whether_its_length_is_that_of_every_example(tmp_pa
     assert (found["length"], found["lengths"]) == (5, {"fixed": False, "least": 3, "most": 5, "mean": 4.6667})
 
 
-def test_a_winner_that_is_an_adaptive_plan_is_written_as_a_policy(tmp_path: Path) -> None:
+def test_a_winner_that_is_an_adaptive_policy_is_written_as_a_policy(tmp_path: Path) -> None:
     """With the calls that it made, and read back; beside a budget with counts, which is written as before."""
     bench = Bench({"linear": 3.0, A.name: 2.0})
     fixed = bench.confirm([bench.trial(0, A, 0.1)])

@@ -114,7 +114,7 @@ def test_end_tokens_that_are_certain_still_come_last_and_by_position(order: Any)
 
 
 @pytest.mark.parametrize("bound", [0.0, 10.0])
-def test_end_tokens_are_never_certain_enough_for_an_adaptive_plan(bound: float) -> None:
+def test_end_tokens_are_never_certain_enough_for_an_adaptive_policy(bound: float) -> None:
     logits = torch.zeros(4, 3)
     logits[2:, :2] = -math.inf
     denoiser = FunctionDenoiser(3, lambda tokens, wanted: logits.expand(len(tokens), 4, 3)[wanted])

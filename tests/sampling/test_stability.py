@@ -1,4 +1,4 @@
-"""The plan ``klass``: its rule, written again in plain loops, and how much predictions change."""
+"""The policy ``klass``: its rule, written again in plain loops, and how much predictions change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values in the names of adaptive plans."""
+"""Values in the names of adaptive policies."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ from tests.support.configs import whole as whole_config
         ("klass:@0.9", "the KL of klass must be"),
     ],
 )
-def test_values_of_adaptive_plans_lie_in_their_range(tmp_path: Path, name: str, said: str) -> None:
+def test_values_of_adaptive_policies_lie_in_their_range(tmp_path: Path, name: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         parse_adaptive(name)
     (line,) = problems(tmp_path, whole_config(evaluate={"schedules": [name]}))

@@ -97,9 +97,9 @@ def test_a_policy_has_its_name_and_no_counts(tmp_path: Path) -> None:
     file = loaded(tmp_path, policy("threshold:0.873", 8), quota, budget("sine", 64))
     assert [file.policy(steps) for steps in (8, 16, 64)] == ["threshold:0.873", "quota:beta:0.9,0.3#32@0.5", None]
     for read in (file.plan, file.counts):
-        with pytest.raises(InputError, match=r"budget of 8 steps holds the adaptive plan threshold:0\.873, which has"):
+        with pytest.raises(InputError, match=r"budget of 8 steps holds the adaptive policy threshold:0\.873, which"):
             read(steps=8)
-    with pytest.raises(InputError, match=r"holds the adaptive plan quota:beta:0\.9,0\.3#32@0\.5, which has no counts"):
+    with pytest.raises(InputError, match=r"the adaptive policy quota:beta:0\.9,0\.3#32@0\.5, which has no counts"):
         file.alphas(16)
     assert file.counts(steps=64) == to_counts(Sine(), 64, 64)
     for read in (file.policy, file.alphas):

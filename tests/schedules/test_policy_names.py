@@ -1,4 +1,4 @@
-"""What a name of a schedule or a plan is read as, and what is said of one that is neither."""
+"""What a name of a schedule or a policy is read as, and what is said of one that is neither."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_mistyped_name_of_either_sort_is_recognised(name: str, meant: str) -> 
 
 def test_the_message_lists_what_the_caller_takes_besides() -> None:
     with pytest.raises(
-        InputError, match=r"'runs/x'\. A schedule is one of: .* adaptive plan: .* Or a file that ends in"
+        InputError, match=r"'runs/x'\. A schedule is one of: .* adaptive policy: .* Or a file that ends in"
     ):
         parse_policy("runs/x")
     with pytest.raises(InputError, match=r" Or optimum\.$"):

@@ -1,4 +1,4 @@
-"""Trials of adaptive plans at the calls of linear.
+"""Trials of adaptive policies at the calls of linear.
 
 Covers: policies.
 Covers: equal_calls.
@@ -91,7 +91,7 @@ def test_every_finished_trial_makes_the_calls_of_linear_on_the_tune_split(found:
 
 @pytest.mark.parametrize("kind", ["threshold", "entropy-bound"])
 def test_no_value_of_a_scan_comes_much_closer_to_the_budget(found: Any, kind: str) -> None:
-    """Brute force over 80 values of the only number of the plan, on all tune examples."""
+    """Brute force over 80 values of the only number of the policy, on all tune examples."""
     (trial,) = by_kind(found[0])[kind]
     here, _ = evaluator()
     split = here.split("tune").shuffled()
@@ -225,7 +225,7 @@ def test_a_proposal_is_a_function_of_seed_number_and_trials(kind: PolicyKind) ->
     trials.append(SimpleNamespace(policy=given[0].at(0.9), value=np.inf, unreachable="cannot make 8 calls"))
     metric = SimpleNamespace(direction="minimize")
     runner: Any = SimpleNamespace(points=(), space=space, priced=False, evaluator=SimpleNamespace(metric=metric))
-    # A plan that cannot reach the budget teaches nothing.
+    # A policy that cannot reach the budget teaches nothing.
     assert TrialRunner.propose(runner, range(9, 10), trials) == {9: first}
 
 

@@ -1,4 +1,4 @@
-"""How samples are drawn: guidance, the settings of a family, adaptive plans, and answers that end early."""
+"""How samples are drawn: guidance, the settings of a family, adaptive policies, and answers that end early."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_what_does_not_go_together_is_named(place: Path, tmp_path: Path, changes
     assert re.search(message, refused("search", config(place, tmp_path, TASK, **changes)))
 
 
-def test_adaptive_plans_stand_beside_schedules_at_equal_cost(place: Path, tmp_path: Path) -> None:
+def test_adaptive_policies_stand_beside_schedules_at_equal_cost(place: Path, tmp_path: Path) -> None:
     task = {**TASK, "objective": {"metric": "exact_match"}, "metrics": {}}
     file = config(place, tmp_path, task, evaluate={"schedules": ["linear", "threshold", "quota:linear@0.9"]})
     names = ("linear", "threshold", "threshold:0.05", "entropy-bound", "quota:linear@0.05", "quota:squared-sine")
@@ -161,7 +161,7 @@ def test_answers_that_end_early_save_calls_and_both_are_shown(place: Path, tmp_p
     compared, _ = answered("evaluate", file, *steps, *chosen)
     linear, swept, quota, kept = compared["rows"]
     assert linear["steps"] == 4 and linear["nfe"] == budget["nfe"] and linear["nfe_ci"] == budget["nfe_ci"]
-    # Plans are swept to what linear takes, not to its steps: 8 tune examples tell it within a call and a half.
+    # Policies are swept to what linear takes, not to its steps: 8 tune examples tell it within a call and a half.
     assert abs(swept["nfe"] - linear["nfe"]) < 1.5 and abs(quota["nfe"] - linear["nfe"]) < 1.5
     assert kept["value"] == linear["value"] and kept["nfe"] == linear["nfe"]  # 4 steps have one count vector
     table = call("evaluate", file, *steps, *chosen[:2]).stderr
@@ -180,11 +180,11 @@ def test_answers_that_end_early_save_calls_and_both_are_shown(place: Path, tmp_p
         ("quota:nonsense@0.5", "nonsense"),
     ],
 )
-def test_bad_adaptive_plans_are_named(place: Path, tmp_path: Path, name: str, message: str) -> None:
+def test_bad_adaptive_policies_are_named(place: Path, tmp_path: Path, name: str, message: str) -> None:
     task = {**TASK, "objective": {"metric": "exact_match"}, "metrics": {}}
     assert message in refused("evaluate", config(place, tmp_path, task), "--schedule", name, "--steps", "2")
 
 
-def test_adaptive_plans_need_samples(place: Path, tmp_path: Path) -> None:
+def test_adaptive_policies_need_samples(place: Path, tmp_path: Path) -> None:
     text = refused("evaluate", config(place, tmp_path, LIKELIHOOD), "--schedule", "threshold:0.9")
     assert "metric nelbo draws nothing" in text
