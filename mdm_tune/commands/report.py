@@ -15,9 +15,9 @@ from mdm_tune.core.reading import expanded
 from mdm_tune.core.redaction import redacted
 from mdm_tune.pages.charts import Figure
 from mdm_tune.pages.comparison import comparison_figures, comparison_page, named_runs
+from mdm_tune.pages.headlines import headline
 from mdm_tune.pages.run_figures import figures_of
 from mdm_tune.pages.run_page import run_page
-from mdm_tune.pages.sentences import headline
 
 __all__ = ["ReportResult", "report"]
 

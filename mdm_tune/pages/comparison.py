@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from mdm_tune.core.messages import quantity
 from mdm_tune.core.numerals import significant
 from mdm_tune.pages.charts import Axis, Figure, Gain, Series, dots, lines
+from mdm_tune.pages.headlines import headline, value_text
 from mdm_tune.pages.names import and_listed, cut_text
 from mdm_tune.pages.run_figures import CLAIMS, CURVE, axis_of_metric, schedule_of
 from mdm_tune.pages.run_sections import Section
 from mdm_tune.pages.run_views import BudgetView, RunView, State, Verdict
-from mdm_tune.pages.sentences import headline, value_text
 from mdm_tune.pages.template import MOST_BYTES, rendered
 
 __all__ = ["Compared", "compared_headline", "comparison_figures", "comparison_page", "named_runs"]

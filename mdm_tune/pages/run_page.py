@@ -14,6 +14,7 @@ from mdm_tune.core.messages import listed, quantity
 from mdm_tune.core.plain_yaml import yaml_text
 from mdm_tune.core.statistics import Estimate
 from mdm_tune.pages.charts import Figure
+from mdm_tune.pages.headlines import best_budget, headline
 from mdm_tune.pages.names import RULES, short_name, short_names
 from mdm_tune.pages.run_costs import cost_facts, costs_of
 from mdm_tune.pages.run_figures import figures_of
@@ -22,7 +23,7 @@ from mdm_tune.pages.run_pastes import pastes_of
 from mdm_tune.pages.run_sections import figures_meant, origins, sections_of, tuned_rows
 from mdm_tune.pages.run_tables import decimals_of, diversity_table, own_calls, values_of_data
 from mdm_tune.pages.run_views import BudgetView, Drawn, PairView, RunView, State
-from mdm_tune.pages.sentences import best_budget, caveat, findings, headline, lead
+from mdm_tune.pages.sentences import caveat, findings, lead
 from mdm_tune.pages.template import MOST_BYTES, rendered
 from mdm_tune.schedules.curves import Schedule, parse_schedule
 from mdm_tune.schedules.energy import LEAST_ENERGY, path_energy

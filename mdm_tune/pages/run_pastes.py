@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from mdm_tune.core.messages import quantity
 from mdm_tune.core.numerals import shortest
+from mdm_tune.pages.headlines import best_budget
 from mdm_tune.pages.names import and_listed, short_name
 from mdm_tune.pages.policy_code import policy_code
 from mdm_tune.pages.run_steps import named_counts
 from mdm_tune.pages.run_views import BudgetView, RunView, State
-from mdm_tune.pages.sentences import best_budget
 
 __all__ = ["SUITED", "Paste", "pastes_of"]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from mdm_tune.core.statistics import TOO_FEW, Estimate
 from mdm_tune.pages.frontier import read_frontier
-from mdm_tune.pages.names import FIGURES, role_of, without_value
+from mdm_tune.pages.reading_rows import rows_of_evaluation
 from mdm_tune.pages.run_views import (
     About,
     BudgetView,
@@ -31,7 +31,7 @@ from mdm_tune.pages.run_views import (
     WinsView,
     stand_ins_in,
 )
-from mdm_tune.schedules.equal_cost import CallRatio, equal_cost
+from mdm_tune.schedules.equal_cost import CallRatio
 from mdm_tune.schedules.labels import Label
 
 __all__ = ["RunRecords", "read_run"]
@@ -105,7 +105,7 @@ def read_run(records: RunRecords) -> RunView:
         margin=frontier.get("margin"),
         cheapest_policy=_cheapest(policies.get("cheapest")),
         hint=str(policies.get("hint") or ""),
-        rows=() if evaluate is None else tuple(_rows(evaluate, about.maximize)),
+        rows=() if evaluate is None else tuple(rows_of_evaluation(evaluate, about.maximize)),
         frontier=read_frontier(policies, searched=bool((search or {}).get("policy_frontier"))),
         data=None if evaluate is None or not evaluate.get("data") else Estimate.from_json(evaluate["data"]),
         reference="linear" if evaluate is None else evaluate.get("reference") or "linear",
@@ -120,6 +120,7 @@ def read_run(records: RunRecords) -> RunView:
         warnings=(*_warnings(found), *([OTHER] if other else [])),
         cheapest=str(policies.get("sentence") or ""),
         shared=SharedView.of(search["shared"]) if search and search.get("shared") else None,
+        claims=_claims((search or {}).get("confidence") or {}),
         progress=None if progress is None or search is not None else _progress(progress, records.trials),
     )
 
@@ -255,6 +256,9 @@ def _budget(record: Record, journal: Mapping[int, Sequence[Record]]) -> BudgetVi
     linear = baselines.get("linear")
     over = {"linear": gain}
     over |= {str(name): _gain(each) for name, each in (record.get("gains_over_baselines") or {}).items()}
+    own = {str(name): _gain(each) for name, each in (record.get("gains_of_baselines") or {}).items()}
+    kinds = tuple(map(_policy, record.get("policies") or ()))
+    own |= {each.policy: each.gain for each in kinds if each.policy in baselines and each.gain is not None}
     points = record.get("trial_points") or journal.get(steps) or ()
     return BudgetView(
         steps=steps,
@@ -265,7 +269,7 @@ def _budget(record: Record, journal: Mapping[int, Sequence[Record]]) -> BudgetVi
         counts=_whole(record.get("counts")),
         alphas=None if record.get("alphas") is None else tuple(map(float, record["alphas"])),
         policy=str(record.get("policy") or schedule.get("policy") or ""),
-        policies=tuple(map(_policy, record.get("policies") or ())),
+        policies=kinds,
         reveals={str(name): _reveals(each) for name, each in (record.get("reveals") or {}).items()},
         block_length=record.get("block_length"),
         calls=float(record["nfe"]),
@@ -293,6 +297,7 @@ def _budget(record: Record, journal: Mapping[int, Sequence[Record]]) -> BudgetVi
         grid_rows=(record.get("paper_grid") or {}).get("denoiser_rows"),
         same=tuple(map(str, record.get("same_counts") or ())),
         rival=rival,
+        rival_gain=None if rival is None else own.get(rival.label),
         over_rival=None if rival is None or Label.read(rival.label).name == schedule["type"] else over.get(rival.label),
         linear_above_rival=rival is not None
         and linear is not None
@@ -325,6 +330,11 @@ def _policy(record: Record) -> PolicyView:
 
 def _cheapest(record: Record | None) -> tuple[str, int] | None:
     return None if record is None else (str(record["schedule"]), int(record["steps"]))
+
+
+def _claims(confidence: Record) -> int:
+    """For how many comparisons with linear the gains are corrected."""
+    return int(confidence.get("budgets") or 1) * int(confidence.get("policies") or 1)
 
 
 def _call_ratio(record: Record) -> CallRatio | None:
@@ -381,62 +391,6 @@ def _point(record: Record) -> Point:
         dropped=bool(record.get("dropped")),
         fresh=bool(record.get("fresh", True)),
     )
-
-
-def _rows(record: Record, maximize: bool) -> list[Row]:
-    """The rows of an evaluation, each with its gain over linear."""
-    reference, differences = record.get("reference") or "linear", dict[tuple[int, str], Estimate]()
-    for pair in record.get("comparisons") or ():
-        difference = Estimate.from_json({**pair, "value": pair["difference"]})
-        estimate = difference if maximize else difference.negated
-        if pair["second"] == reference:
-            differences[pair["steps"], pair["first"]] = estimate
-        elif pair["first"] == reference:
-            differences[pair["steps"], pair["second"]] = estimate.negated
-    calls = {row["steps"]: float(row["nfe"]) for row in record["rows"] if row["schedule"] == reference}
-    rows = [
-        Row(
-            label=str(row["schedule"]),
-            steps=int(row["steps"]),
-            calls=float(row["nfe"]),
-            more=equal_cost(float(row["nfe"]), calls.get(row["steps"]) or float(row["nfe"])).more,
-            estimate=Estimate.from_json(row),
-            diversity={name: value for name in FIGURES if isinstance(value := row.get(name), int | float)},
-            counts=_whole(row.get("counts")),
-            difference=differences.get((row["steps"], row["schedule"])),
-        )
-        for row in record["rows"]
-    ]
-    return _once_if_equal(_with_policies(rows))
-
-
-def _with_policies(rows: Sequence[Row]) -> list[Row]:
-    """The rows, those of adaptive policies with the policy that they are at all budgets.
-
-    An evaluation scores every policy at every budget. An adaptive one that is not at all of them has a value that was
-    set for its budget.
-    """
-    budgets = {row.steps for row in rows}
-    own = {label: {row.steps for row in rows if row.label == label} for label in {row.label for row in rows}}
-    return [
-        replace(row, policy=without_value(row.label))
-        if role_of(row.label) == "adaptive" and own[row.label] != budgets
-        else row
-        for row in rows
-    ]
-
-
-def _once_if_equal(rows: Sequence[Row]) -> list[Row]:
-    """The rows, those of an adaptive policy that is the same at every budget as one row at the end."""
-    by_label: dict[str, list[Row]] = {}
-    for row in rows:
-        by_label.setdefault(row.label, []).append(row)
-    same = {
-        label: replace(own[0], every=True, difference=None, more=True)
-        for label, own in by_label.items()
-        if len(own) > 1 and role_of(label) == "adaptive" and len({(row.calls, row.estimate) for row in own}) == 1
-    }
-    return [*(row for row in rows if row.label not in same), *same.values()]
 
 
 def _curve(record: Record) -> CurveView:

@@ -7,11 +7,11 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from mdm_tune.core.messages import listed, quantity
+from mdm_tune.pages.headlines import best_budget
 from mdm_tune.pages.landscapes import where_trials_are, wins_at_edge
 from mdm_tune.pages.names import FIGURES, and_listed, cut_text, figure_name, large, role_of, short_name, short_names
 from mdm_tune.pages.run_looks import Looks
 from mdm_tune.pages.run_views import NOTHING, BudgetView, RunView, State
-from mdm_tune.pages.sentences import best_budget
 from mdm_tune.schedules.box import EXACTLY_NAMED, NAMED
 from mdm_tune.schedules.equal_cost import MORE_CALLS
 from mdm_tune.schedules.labels import Label

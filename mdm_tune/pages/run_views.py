@@ -69,7 +69,7 @@ class Rivalry(Enum):
 
     BETTER = "better than"
     OPEN = "not shown better than"
-    MORE_CALLS = "better, but at more calls, than"
+    MORE_CALLS = "better at more calls than"
     WORSE = "worse than"
 
 
@@ -170,6 +170,7 @@ class BudgetView:
         grid_rows: denoiser rows of the paper's grid; None if unknown.
         same: other schedules with the same counts.
         rival: the hand-made schedule other than linear with the best value; None if there is none.
+        rival_gain: its own gain over linear; None in older records.
         over_rival: the gain over it; None in older records, and if the tuned schedule is that schedule.
         linear_above_rival: whether linear has a better value than the rival.
         over: the gain over each hand-made schedule, by label; only that over linear in older records.
@@ -212,6 +213,7 @@ class BudgetView:
     grid_rows: int | None
     same: tuple[str, ...]
     rival: Row | None = None
+    rival_gain: GainView | None = None
     over_rival: GainView | None = None
     linear_above_rival: bool = False
     over: Mapping[str, GainView] = field(default_factory=dict)
@@ -452,6 +454,7 @@ class RunView:
         progress: of a search without a result.
         cheapest: the cheapest policy that is as good as one token per step, in words; empty if it was not looked for.
         shared: the one schedule of all budgets; None if each budget has its own.
+        claims: comparisons with linear for which the gains are corrected.
     """
 
     name: str
@@ -479,6 +482,7 @@ class RunView:
     progress: Progress | None = None
     shared: SharedView | None = None
     cheapest: str = ""
+    claims: int = 1
 
     @property
     def sampler(self) -> str:

@@ -1,4 +1,4 @@
-"""The sentences of a page: what was tuned, whether it helps, by how much and how surely, and what limits it."""
+"""The sentences below the headline of a page: what was tuned, how surely, what is saved, and what limits it."""
 
 from __future__ import annotations
 
@@ -8,25 +8,19 @@ from typing import Literal
 
 from mdm_tune.core.messages import listed, quantity
 from mdm_tune.core.numerals import significant
-from mdm_tune.core.statistics import Estimate
 from mdm_tune.pages.diversity_sentences import diversity_texts
-from mdm_tune.pages.names import and_listed, figure_name, large, role_of, short_name, time_text
-from mdm_tune.pages.run_views import BudgetView, GainView, PolicyView, Rivalry, Row, RunView, State, Verdict
+from mdm_tune.pages.headlines import at_steps, few_differ, value_text
+from mdm_tune.pages.names import and_listed, figure_name, large, short_name, time_text
+from mdm_tune.pages.run_views import BudgetView, GainView, RunView, Verdict
 from mdm_tune.pages.savings import beside_linear, calls_saved
 from mdm_tune.schedules.adaptive_names import parse_adaptive
 from mdm_tune.schedules.equal_cost import MORE_CALLS
 from mdm_tune.schedules.labels import Label
 
-__all__ = ["Finding", "best_budget", "caveat", "findings", "headline", "lead", "value_text", "verdict_text"]
+__all__ = ["Finding", "caveat", "findings", "lead", "verdict_text"]
 
 Kind = Literal["good", "bad", "note"]
 ROWS = "denoiser rows (sequences through the model)"
-TURNED = {Rivalry.WORSE: "better", Rivalry.OPEN: "not shown worse", Rivalry.BETTER: "worse"}  # said of the rival
-
-NEARNESS = (  # of a budget without a claimed gain to one
-    *(Verdict.MORE_CALLS, Verdict.LESS_DIVERSE, Verdict.NOT_CLAIMED),
-    *(Verdict.NO_GAIN, Verdict.UNTESTED, Verdict.WORSE),
-)
 
 
 @dataclass(frozen=True)
@@ -35,189 +29,6 @@ class Finding:
 
     kind: Kind
     text: str
-
-
-def value_text(estimate: Estimate) -> str:
-    """A value without its interval, with the decimals that the interval justifies."""
-    return estimate.text.split(" ")[0].replace("infinite", "not finite")
-
-
-def best_budget(view: RunView) -> BudgetView | None:
-    """The budget of the headline: the one whose gain is claimed and largest, else whose gain is largest."""
-    won = [budget for budget in view.budgets if budget.verdict is Verdict.BETTER] or view.budgets
-    return max(won, key=lambda budget: budget.gain.value, default=None)
-
-
-def headline(view: RunView) -> str:
-    """The sentence that a reader remembers."""
-    if view.state is not State.FINISHED:
-        return _unfinished(view)
-    if view.budgets:
-        return _of_search(view, view.budgets)
-    if view.rows:
-        return _of_evaluation(view)
-    return _of_profile(view)
-
-
-def _unfinished(view: RunView) -> str:
-    progress = view.progress
-    if progress is None:
-        return "This run has no result yet."
-    if view.state is State.STOPPED:
-        return f"The search was stopped after {100 * progress.share:.0f} % of its work."
-    return f"The search is running: {100 * progress.share:.0f} % of its work is done."
-
-
-def _of_search(view: RunView, budgets: Sequence[BudgetView]) -> str:
-    best = best_budget(view)
-    assert best is not None
-    won = [budget for budget in budgets if budget.verdict is Verdict.BETTER]
-    gain, linear = best.gain.text, best.baselines.get("linear")
-    at = f"at {quantity(best.steps, 'step')}"
-    found = _nothing_better(budgets)
-    rivals = _rivals(won, said=bool(found))
-    if len(budgets) == 1 and won:
-        instead = "" if linear is None else f" instead of {value_text(linear.estimate)}"
-        value = f"{view.about.metric} {value_text(best.estimate)}{instead}"
-        what = best.name if found else f"The tuned {'policy' if best.adaptive else 'schedule'}"
-        return f"{found}{what} is better than linear {at}: {value}, a gain of {gain}.{rivals}"
-    if won:
-        where = "at both budgets" if len(won) == len(budgets) == 2 else f"at {len(won)} of {len(budgets)} budgets"
-        where = f"at all {len(won)} budgets" if len(won) == len(budgets) > 2 else where
-        verb = "schedules are" if len(won) > 1 else "schedule is"
-        if any(budget.adaptive for budget in won):
-            both = any(not budget.adaptive for budget in won)
-            verb = "policy is" if len(won) == 1 else "schedules and policies are" if both else "policies are"
-        most = f"by up to {gain} in {view.about.metric}" if len(won) > 1 else f"by {gain} in {view.about.metric} {at}"
-        what = f"{best.name} is" if found else f"The {view.word} {verb}"
-        return f"{found}{what} better than linear {where}, {most}.{rivals}"
-    return found.strip() if found and best.kind == "linear" else f"{found}{_without_a_gain(view.budgets)}"
-
-
-def _nothing_better(budgets: Sequence[BudgetView]) -> str:
-    """The sentence of a search that chose the same hand-made schedule at every budget; empty for other ones."""
-    names = {budget.name if budget.hand_made else "" for budget in budgets}
-    name = names.pop() if len(names) == 1 else ""
-    what = name if name == "linear" else f"the hand-made {name}"
-    return f"The search found no schedule better than {what}. " if name else ""
-
-
-def _without_a_gain(budgets: Sequence[BudgetView]) -> str:
-    """The sentence of a search whose gains are not claimed: of the budget that comes nearest to a gain."""
-    by_verdict = {budget.verdict: budget for budget in sorted(budgets, key=lambda budget: budget.gain.value)}
-    if by_verdict.keys() == {Verdict.UNTESTED}:
-        return "Nothing can be said: there are too few examples for an interval."
-    verdict, best = next((verdict, by_verdict[verdict]) for verdict in NEARNESS if verdict in by_verdict)
-    gain, at = best.gain.text, f"at {quantity(best.steps, 'step')}"
-    if verdict is Verdict.MORE_CALLS:
-        found = _best_equal(budgets)
-        linear = best.baselines.get("linear")
-        than = significant(best.steps if linear is None or linear.calls is None else linear.calls, 4)
-        calls = significant(best.calls, 4)
-        if found is not None:
-            larger, kind, steps = found[0], found[1], found[2].steps
-            return (
-                f"At no more calls than linear ({100 * MORE_CALLS:g} % tolerated), "
-                f"{short_name(kind.policy or kind.kind)} is better by {larger.text} at "
-                f"{quantity(steps, 'step')}. The winner of the search, {best.name}, makes {calls} calls {at} "
-                f"instead of {than}, which is more{_ratio(best)}."
-            )
-        unsure = best.call_ratio is not None and not best.call_ratio.surely_more
-        what = "A gain over linear at equal calls is not sure" if unsure else "No gain over linear at equal calls"
-        return (
-            f"{what}: the value is higher by {gain} {at}, but at {calls} denoiser calls instead of "
-            f"{than}{_ratio(best)}."
-        )
-    if verdict is Verdict.LESS_DIVERSE:
-        return f"No gain over linear counts: the value is higher by {gain} {at}, but the samples are less diverse."
-    if verdict is Verdict.NOT_CLAIMED:
-        few = _few_differ(best)
-        why = f", but only {few}" if few else " does not hold after correction for all budgets"
-        return f"No gain over linear is claimed: {gain} {at}{why}."
-    if verdict is Verdict.WORSE:
-        loss = "" if best.rejected is None else f" ({best.rejected[2].text} {at})"
-        return f"No schedule is better than linear. The one that was chosen is worse{loss}, so linear is returned."
-    return f"No gain over linear is shown: {gain} {at}."
-
-
-def _ratio(budget: BudgetView) -> str:
-    """How many more calls than linear the winner made, with the interval; empty in older records."""
-    return "" if budget.call_ratio is None else f" ({budget.call_ratio.text})"
-
-
-def _best_equal(budgets: Sequence[BudgetView]) -> tuple[GainView, PolicyView, BudgetView] | None:
-    """The largest gain that counts of any kind of policy, at no more calls than linear; None if there is none."""
-    found = [(kind.gain, kind, budget) for budget in budgets if (kind := budget.equal) and kind.gain]
-    return max(found, key=lambda each: each[0].value, default=None)
-
-
-def _rivals(won: Sequence[BudgetView], *, said: bool) -> str:
-    """What the paired comparison with the best hand-made schedule of each budget shows; empty if there is none.
-
-    said: whether the headline has said that a hand-made schedule was chosen.
-    """
-    by_name: dict[str, dict[Rivalry, list[str]]] = {}
-    for budget in won:
-        if budget.against_rival is not None and budget.rival is not None:
-            results = by_name.setdefault(short_name(budget.rival.label), {})
-            results.setdefault(budget.against_rival, []).append(str(budget.steps))
-    itself = [budget for budget in won if budget.hand_made]
-    if by_name and not itself and {rivalry for results in by_name.values() for rivalry in results} == {Rivalry.BETTER}:
-        counts = " (with counts known in advance)" if any(budget.adaptive for budget in won) else ""
-        return f" Also better than every hand-made schedule{counts}."
-    text = ""
-    for name, results in by_name.items():
-        parts = [
-            f"{words} at {' and '.join(results[rivalry]) if len(results[rivalry]) < 3 else listed(results[rivalry])}"
-            for rivalry, words in TURNED.items()
-            if rivalry in results
-        ]
-        text += f" Hand-made {name}, which needs no search, is {' and '.join(parts)} steps."
-    for kind in () if said else dict.fromkeys(budget.kind for budget in itself):
-        steps = [budget.steps for budget in itself if budget.kind == kind]
-        text += f" {_at(steps)} the search found no schedule better than the hand-made {kind}, which is chosen."
-    return text
-
-
-def _of_evaluation(view: RunView) -> str:
-    """The schedule with the largest gain over linear whose interval excludes zero, at equal calls."""
-    labels = len({row.name for row in view.rows})
-    adaptive = any(role_of(row.label) == "adaptive" for row in view.rows)
-    kinds = ("policy", "schedules and policies") if adaptive else ("schedule", "schedules")
-    compared = [row for row in view.rows if row.difference is not None and not row.more]
-    better = [row for row in compared if _clearly(row)]
-    what = f"1 {kinds[0]} was compared at " if labels == 1 else f"{labels} {kinds[1]} were compared at "
-    what += quantity(len({row.steps for row in view.rows}), "budget")
-    if not compared:
-        return f"{what}."
-    if not better:
-        return f"{what}: none is clearly better than linear."
-    best = max(better, key=lambda row: row.difference.value if row.difference else 0.0)
-    gain = "" if best.difference is None else best.difference.text
-    return (
-        f"{what}. The largest gain over linear has {short_name(best.label)} at {quantity(best.steps, 'step')}: "
-        f"{view.about.metric} {value_text(best.estimate)}, better by {gain}."
-    )
-
-
-def _clearly(row: Row) -> bool:
-    if row.difference is None:
-        return False
-    ends = row.difference.ci
-    return row.difference.exact and row.difference.value > 0 if ends is None else ends[0] > 0
-
-
-def _of_profile(view: RunView) -> str:
-    budgets = (view.profile or {}).get("budgets") or ()
-    gains = [(entry["linear"]["nelbo"] - entry["beta"]["nelbo"], entry) for entry in budgets]
-    if not gains:
-        return "The information profile of the model was measured."
-    _, entry = max(gains, key=lambda pair: float(pair[0]))
-    beta, linear = entry["beta"], entry["linear"]
-    return (
-        f"By the information profile, Beta({beta['a']:.3g}, {beta['b']:.3g}) has a NELBO of {beta['nelbo']:.4g} nats "
-        f"at {quantity(entry['steps'], 'step')}, and linear has {linear['nelbo']:.4g}."
-    )
 
 
 def caveat(view: RunView) -> str:
@@ -339,26 +150,28 @@ def _values_beside(budget: BudgetView | None, larger: BudgetView | None) -> str:
 
 
 def _of_the_headline(view: RunView) -> Iterator[Finding]:
-    """Which policy the headline names where it is not the winner, and what a gain of adaptive policies is due to."""
-    won = [budget for budget in view.budgets if budget.verdict is Verdict.BETTER]
-    found = None if won or best_budget(view) is None else _best_equal(view.budgets)
-    if found is not None and any(budget.verdict is Verdict.MORE_CALLS for budget in view.budgets):
-        _, kind, budget = found
+    """How sure the gains at no more calls are, and what a gain of adaptive policies is due to."""
+    equal = [(budget, kind) for budget in view.budgets if (kind := budget.equal_beside) is not None]
+    if equal:
         text = (
-            f"{short_name(kind.policy or kind.kind)} has the largest gain at {quantity(budget.steps, 'step')} among "
-            f"the schedules and policies that make at most {100 * MORE_CALLS:g} % more calls than linear and lose no "
-            "diversity that forbids a claim. Its interval is corrected for all of them and all budgets, "
-            "so that it holds although it was picked on the same examples."
+            f"What gains at no more calls was picked on the report split, among the schedules and policies that make "
+            f"at most {100 * MORE_CALLS:g} % more calls than linear and whose samples are not less diverse. The "
+            "intervals allow for that: they are corrected for all of them at all budgets."
         )
-        if budget.rival is not None and kind.estimate is not None and kind.policy != budget.rival.label:
-            values = f"{value_text(kind.estimate)} against {value_text(budget.rival.estimate)}"
-            text += f" It was not compared in pairs with hand-made {short_name(budget.rival.label)}: {values}."
+        for budget, kind in equal:
+            if budget.rival is not None and kind.estimate is not None and kind.policy != budget.rival.label:
+                text += (
+                    f" At {quantity(budget.steps, 'step')} {short_name(kind.policy or kind.kind)} has "
+                    f"{value_text(kind.estimate)}, and hand-made {short_name(budget.rival.label)} "
+                    f"{value_text(budget.rival.estimate)}; they were not compared in pairs."
+                )
         yield Finding("note", text)
-    adaptive = [budget for budget in won if budget.adaptive]
+    adaptive = [budget for budget in view.budgets if budget.adaptive and budget.verdict is Verdict.BETTER]
     if adaptive:
         best = max(adaptive, key=lambda budget: budget.gain.value)
         fixed = next((each for each in best.policies if each.kind == "counts" and each.gain is not None), None)
-        if fixed is not None and fixed.gain is not None:
+        told = best.rival is not None and fixed is not None and fixed.policy == best.rival.label
+        if fixed is not None and fixed.gain is not None and not told:
             yield Finding("note", _of_counts(fixed.policy or "counts", fixed.gain, best.steps))
 
 
@@ -424,7 +237,7 @@ def _diversity(view: RunView) -> Iterator[Finding]:
         gains = "gains therefore do" if len(shares) > 1 else "gain therefore does"
         yield Finding(
             "bad",
-            f"{_at(list(shares))} the samples are less diverse in {named}, by up to "
+            f"{at_steps([*shares])} the samples are less diverse in {named}, by up to "
             f"{100 * max(shares.values()):.1f} %. The {gains} not count.",
         )
     yield from (Finding("note", text) for text in diversity_texts(view.budgets))
@@ -461,27 +274,15 @@ def _limits(view: RunView) -> Iterator[Finding]:
         gains = "gains smaller than" if len(power) > 1 else "a gain smaller than"
         yield Finding(
             "note",
-            f"{_at(list(power))} no gain is shown. With these examples {gains} "
+            f"{at_steps([*power])} no gain is shown. With these examples {gains} "
             f"{and_listed([f'{gain:.2g}' for gain in power.values()])} would be missed in over 20 % of cases.",
         )
-
-
-def _at(steps: Sequence[int]) -> str:
-    """Budgets at the beginning of a sentence."""
-    return f"At {and_listed([str(each) for each in steps])} step{'' if [*steps] == [1] else 's'}"
 
 
 def verdict_text(budget: BudgetView) -> str:
     """A few words on what the comparison with linear shows."""
     if budget.verdict is not Verdict.NOT_CLAIMED:
         return str(budget.verdict.value)
-    if few := _few_differ(budget):
+    if few := few_differ(budget):
         return f"no gain is claimed: {few}"
     return "no gain is claimed: the interval that is corrected for all budgets contains 0"
-
-
-def _few_differ(budget: BudgetView) -> str:
-    """How many examples differ where they are too few for a claim; empty if they are enough, or unknown."""
-    differing, fewest = budget.gain.differing, budget.gain.fewest
-    few = differing is not None and fewest is not None and differing < fewest
-    return f"{differing} examples differ, {fewest} must" if few else ""

@@ -169,6 +169,8 @@ class BudgetDetails(JsonRecord):
         paper_grid: The cost of the paper's grid; None in older records.
         gains_over_baselines: The winner's gain over each other hand-made schedule on the report split, by name. It is
             corrected for all budgets and all these schedules together.
+        gains_of_baselines: The gain of each of these schedules over linear on the report split, by name, with the same
+            correction; {} in older records.
         wins_over_baselines: The examples of the report split on which the winner is better than each baseline, equal
             and worse, by name; {} for exact values.
         baseline_diversity: Diversity figures of the best hand-made schedule other than linear, by its name and that of
@@ -182,6 +184,7 @@ class BudgetDetails(JsonRecord):
     baseline_calls: dict[str, CallsRecord] = field(default_factory=dict)
     paper_grid: GridCost | None = None
     gains_over_baselines: dict[str, Gain] = field(default_factory=dict)
+    gains_of_baselines: dict[str, Gain] = field(default_factory=dict)
     wins_over_baselines: dict[str, WinsRecord] = field(default_factory=dict)
     baseline_diversity: dict[str, dict[str, Estimate]] = field(default_factory=dict)
     reveals: dict[str, Reveals] = field(default_factory=dict)
@@ -200,6 +203,7 @@ class BudgetDetails(JsonRecord):
             baseline_calls={name: CallsRecord.of(scores) for name, scores in budget.baselines.items()},
             paper_grid=GridCost.of(run.evaluator, budget.steps),
             gains_over_baselines=gains_over_baselines(budget, direction),
+            gains_of_baselines=_gains_of_baselines(budget, direction),
             wins_over_baselines={name: record for name, record in wins.items() if record is not None},
             baseline_diversity=_diversity(run, budget),
             reveals=_reveals(budget),
@@ -245,6 +249,13 @@ def gains_over_baselines(budget: Budget, direction: Direction) -> dict[str, Gain
     others = _others(budget)
     claims = budget.claims * max(1, len(others))
     return {name: gain_of(budget.winner, scores, direction, claims) for name, scores in others.items()}
+
+
+def _gains_of_baselines(budget: Budget, direction: Direction) -> dict[str, Gain]:
+    """The gains of the baselines other than linear over linear."""
+    others, linear = _others(budget), budget.baselines["linear"]
+    claims = budget.claims * max(1, len(others))
+    return {name: gain_of(scores, linear, direction, claims) for name, scores in others.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
-"""The sentences that a reader remembers, for every outcome.
+"""The sentences below the headline, for every outcome.
 
-Covers: names, run_reading, diversity_sentences.
+Covers: names, run_reading, reading_rows, diversity_sentences.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 from mdm_tune.core.statistics import Estimate
+from mdm_tune.pages.headlines import headline
 from mdm_tune.pages.names import cut_text, large, role_of, short_name, short_names, time_text, without_value
 from mdm_tune.pages.run_figures import figures_of
 from mdm_tune.pages.run_looks import Looks
 from mdm_tune.pages.run_reading import RunRecords, read_run
 from mdm_tune.pages.run_sections import origins
 from mdm_tune.pages.run_views import Rivalry, Row, RunView, Verdict
-from mdm_tune.pages.sentences import caveat, findings, headline, lead, verdict_text
+from mdm_tune.pages.sentences import caveat, findings, lead, verdict_text
 from mdm_tune.run.search_records import BudgetRecord
 from mdm_tune.search.outcomes import Outcome
 from tests.support.search_results import BUDGET, EXACT, FLAGGED, two_budgets, without_interval
@@ -59,38 +60,6 @@ def view(*budgets: dict[str, Any], **changes: Any) -> RunView:
 
 
 @pytest.mark.parametrize(
-    ("budgets", "words"),
-    [
-        ([BUDGET], "better than linear at 4 steps: spelling 0.803 instead of 0.760, a gain of 0.030 [0.018, 0.042]."),
-        (
-            [BUDGET, {**BUDGET, "steps": 8}],
-            "The tuned schedules are better than linear at both budgets, by up to 0.030 [0.018, ",
-        ),
-        (
-            [BUDGET, {**NO_GAIN, "steps": 8}],
-            "The tuned schedule is better than linear at 1 of 2 budgets, by 0.030 [0.018, 0.042] in",
-        ),
-        ([{**BUDGET, "steps": steps} for steps in (2, 4, 8)], "The tuned schedules are better than linear at all 3 bu"),
-        ([NO_GAIN], "No gain over linear is shown: 0.03 [-0.02, 0.08] at 4 steps."),
-        ([without_interval(BUDGET)], "Nothing can be said: there are too few examples"),
-        (
-            [FLAGGED],
-            "No gain over linear counts: the value is higher by 0.030 [0.018, 0.042] at 4 steps, but the samples",
-        ),
-        ([{**BUDGET, "loser": LOSER, "gain_over_linear": {**GAIN, "value": 0, "ci": [0, 0]}}], "is worse (-0.060 ["),
-        ([{**BUDGET, "gain_over_linear": UNCORRECTED}], "No gain over linear is claimed: 0.030 [-0.001, 0.050] at 4 s"),
-        ([{**BUDGET, "gain_over_linear": {**GAIN, **EXACT, "shown": True}}], "a gain of 0.03000."),
-        (
-            [MORE],
-            "at equal calls: the value is higher by 0.030 [0.018, 0.042] at 4 steps, but at 4.25 denoiser calls i",
-        ),
-    ],
-)
-def test_the_headline_says_what_the_search_shows(budgets: list[dict[str, Any]], words: str) -> None:
-    assert words in headline(view(*budgets))
-
-
-@pytest.mark.parametrize(
     "record",
     [
         BUDGET,
@@ -122,13 +91,6 @@ def test_the_verdict_is_that_of_the_search(record: dict[str, Any]) -> None:
 def test_a_gain_at_more_calls_is_none_at_equal_cost() -> None:
     assert view(MORE).budgets[0].verdict is Verdict.MORE_CALLS
     assert view({**MORE, "gain_over_linear": {**GAIN, "shown": False}}).budgets[0].verdict is not Verdict.MORE_CALLS
-    unsure = {**MORE, "calls_of_linear": 1.0625, "calls_of_linear_ci": [0.99, 1.135]}
-    assert headline(view(unsure)) == (
-        "A gain over linear at equal calls is not sure: the value is higher by 0.030 [0.018, 0.042] at 4 steps, but at "
-        "4.25 denoiser calls instead of 4 (6 [-1, 14] % more calls than linear)."
-    )
-    sure = {**unsure, "calls_of_linear_ci": [1.05, 1.075]}
-    assert headline(view(sure)).startswith("No gain over linear at equal calls: the value is higher by 0.030")
     rival_too = {**rival(0.01, 0.03, shown=True), "flags": ["more-calls"]}
     assert view(rival_too).budgets[0].against_rival is Rivalry.MORE_CALLS
 
@@ -136,9 +98,6 @@ def test_a_gain_at_more_calls_is_none_at_equal_cost() -> None:
 def test_the_verdict_in_words_says_why_nothing_is_claimed() -> None:
     few, uncorrected = (view({**BUDGET, "gain_over_linear": gain}).budgets[0] for gain in (FEW, UNCORRECTED))
     assert verdict_text(few) == "no gain is claimed: 7 examples differ, 10 must"
-    assert headline(view({**BUDGET, "gain_over_linear": FEW})) == (
-        "No gain over linear is claimed: 0.030 [0.018, 0.042] at 4 steps, but only 7 examples differ, 10 must."
-    )
     assert verdict_text(uncorrected) == "no gain is claimed: the interval that is corrected for all budgets contains 0"
 
 
@@ -149,28 +108,6 @@ def rival(low: float, high: float, *, shown: bool = False, steps: int = 4) -> di
     """A budget where sine is the best hand-made schedule, with the interval of the gain over it."""
     gain = {**GAIN, "value": (low + high) / 2, "ci": [low, high], "ci_familywise": [low, high], "shown": shown}
     return {**BUDGET, "steps": steps, "nfe": steps, "baselines": SINE, "gains_over_baselines": {"sine": gain}}
-
-
-@pytest.mark.parametrize(
-    ("budgets", "words"),
-    [
-        ([rival(-0.03, -0.01)], " Hand-made sine, which needs no search, is better at 4 steps."),
-        ([rival(-0.03, 0.01)], " Hand-made sine, which needs no search, is not shown worse at 4 steps."),
-        ([rival(0.01, 0.03, shown=True)], " Also better than every hand-made schedule."),
-        (
-            [rival(-0.03, 0.01), rival(-0.03, -0.01, steps=8), rival(-0.02, -0.01, steps=16)],
-            "Hand-made sine, which needs no search, is better at 8 and 16 and not shown worse at 4 steps.",
-        ),
-        (
-            [rival(0.01, 0.03, shown=True), rival(-0.03, 0.01, steps=8)],
-            "Hand-made sine, which needs no search, is not shown worse at 8 and worse at 4 steps.",
-        ),
-    ],
-)
-def test_the_headline_says_what_the_best_hand_made_schedule_does(budgets: list[dict[str, Any]], words: str) -> None:
-    found = view(*budgets)
-    assert words in headline(found)
-    assert [each.kind for each in findings(found)] == []  # the headline has said it
 
 
 def test_exact_values_are_compared_with_hand_made_ones_by_their_sign() -> None:
@@ -226,44 +163,6 @@ def kind(name: str, policy: str, gain: dict[str, Any] = GAIN, **changes: Any) ->
     return record | {"more_calls": False, "gain_over_linear": gain, "trials": 5, "why": None} | changes
 
 
-def test_the_policy_of_the_headline_is_explained_where_it_is_not_the_winner() -> None:
-    blocked = [{"figure": "token_entropy", "blocks": True}]
-    large = {**GAIN, "value": 0.05}
-    kinds = [
-        kind("cap", "cap:linear#4@0.5"),
-        kind("quota", "quota:linear#4@0.5", large, more_calls=True),
-        kind("klass", "klass:1@0.5", large, losses=blocked),
-    ]
-    found = view({**MORE, "policies": kinds, "baselines": SINE, "gains_over_baselines": {"sine": GAIN}})
-    assert headline(found) == (
-        "At no more calls than linear (2 % tolerated), cap:linear#4@0.5 is better by 0.030 [0.018, 0.042] at 4 steps. "
-        "The winner of the search, threshold:0.6222, makes 4.25 calls at 4 steps instead of 4, which is more."
-    )
-    told = findings(found)[0].text
-    assert told.startswith(
-        "cap:linear#4@0.5 has the largest gain at 4 steps among the schedules and policies that make at"
-    )
-    assert "corrected for all of them and all budgets" in told
-    assert told.endswith("It was not compared in pairs with hand-made sine: 0.790 against 0.810.")
-
-
-def test_gains_of_adaptive_policies_are_not_called_those_of_schedules() -> None:
-    adaptive = {**MORE, "flags": [], "beats_linear": True, "nfe": 4, "policies": [kind("counts", "beta:0.5,0.7")]}
-    one, two = view(adaptive), view(adaptive, {**BUDGET, "steps": 8, "nfe": 8})
-    assert headline(one).startswith("The tuned policy is better than linear at 4 steps")
-    assert headline(two).startswith("The tuned schedules and policies are better than linear at both budgets")
-    pair = {**two_budgets()["frontier"]["headline"], "steps": 4}
-    assert findings(view(adaptive, pair=pair))[0].text.startswith("At 4 steps the tuned policy is as good as linear")
-    assert (
-        findings(one)[0].text == "At 4 steps the best schedule, Beta(0.5, 0.7), gains 0.030 [0.018, 0.042] over linear."
-    )
-    assert caveat(one).startswith("No policy without tuning") and caveat(view(BUDGET)) == ""
-    sine = view({**adaptive, "policies": [kind("counts", "sine")]})
-    assert "At 4 steps the best schedule, sine, gains 0.030 [0.018, 0.042] over linear." in findings(sine)[0].text
-    same = view({**adaptive, "policies": [kind("counts", "linear")]})
-    assert findings(same)[0].text == "At 4 steps a search over schedules alone returns linear too."
-
-
 @pytest.mark.parametrize(
     ("label", "untuned"),
     [
@@ -285,41 +184,9 @@ def test_the_cheapest_policy_comes_first_and_begins_with_a_capital_letter() -> N
     assert first.text == "Of 4 points threshold:0.9. No budget between."
 
 
-def test_a_winner_that_is_the_best_hand_made_schedule_is_not_compared_with_itself() -> None:
-    record = {**rival(-0.01, 0.01), "schedule": {"type": "sine", "a": None, "b": None}}
-    found = view(record)
-    assert found.budgets[0].is_rival and found.budgets[0].against_rival is None
-    assert headline(found) == (
-        "The search found no schedule better than the hand-made sine. sine is better than linear at 4 steps: spelling "
-        "0.803 instead of 0.760, a gain of 0.030 [0.018, 0.042]."
-    )
-    assert found.budgets[0].title == "chosen: sine (hand-made)" and found.word == "chosen"
-
-
 def chosen(name: str = "sine", **changes: Any) -> dict[str, Any]:
     """A budget where a search chose a hand-made schedule."""
     return {**rival(-0.01, 0.01), "schedule": {"type": name, "a": None, "b": None}} | changes
-
-
-def test_a_hand_made_winner_is_never_called_tuned() -> None:
-    mixed = view(chosen(), {**BUDGET, "steps": 8, "nfe": 8})
-    assert headline(mixed).startswith("The chosen schedules are better than linear at both budgets, by up to")
-    assert headline(mixed).endswith(
-        " At 4 steps the search found no schedule better than the hand-made sine, which is chosen."
-    )
-    both = view(chosen(), chosen(steps=8, nfe=8))
-    assert headline(both).startswith(
-        "The search found no schedule better than the hand-made sine. sine is better than linear at both budgets, by up"
-    )
-    none = view(chosen(gain_over_linear=NO_GAIN["gain_over_linear"]))
-    assert headline(none).endswith(
-        "than the hand-made sine. No gain over linear is shown: 0.03 [-0.02, 0.08] at 4 steps."
-    )
-    linear = view(chosen("linear", gain_over_linear={**GAIN, "value": 0.0, "ci": [0.0, 0.0], "shown": False}))
-    assert headline(linear) == "The search found no schedule better than linear."
-    returned = view({**chosen("linear"), "loser": LOSER}).budgets[0]
-    assert not returned.hand_made and returned.title == "returned: linear"
-    assert view(BUDGET).budgets[0].title == "tuned: Beta(0.431, 0.761)"
 
 
 def test_the_best_schedule_that_was_found_is_stated_where_a_hand_made_one_was_chosen() -> None:

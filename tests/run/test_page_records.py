@@ -190,6 +190,10 @@ def test_a_search_keeps_its_trials_the_grid_and_what_it_is_of(text_run: PageRun)
     assert name == "sine"
     assert gain["value"] == pytest.approx(second["value"] - second["baselines"]["sine"]["value"])
     assert gain["ci_familywise"][0] <= gain["ci"][0] <= gain["value"] <= gain["ci"][1] <= gain["ci_familywise"][1]
+    (own,) = second["gains_of_baselines"].values()
+    linear, sine = (second["baselines"][name]["value"] for name in ("linear", "sine"))
+    assert own["value"] == pytest.approx(sine - linear) and own["examples_that_differ"] <= 12
+    assert own["ci_familywise"][0] <= own["ci"][0] <= own["value"] <= own["ci"][1] <= own["ci_familywise"][1]
     about = text_run.search["description"]
     assert (about["metric"], about["direction"], about["length"], about["exact"]) == ("spelling", "maximize", 64, False)
     assert about["config"]["search"]["trials"] == 6 and about["flags"] == []
