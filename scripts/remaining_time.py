@@ -64,17 +64,18 @@ batch has gone through all of its steps. Until the next one, the time that is sh
   mean, at the calls of the budget. While tries on the 16 examples go on, at least 3 of them are expected, and 2.3 on
   the 64. The rows of a value are left unfinished once they make 1.5 times the calls of the budget.
 - *Proposals.* The time of a proposal grows with the square of the trials so far, and is twice as long after 120.
-- *The end.* The page of a search takes 0.3 seconds, 0.1 more for each budget and 0.001 more for each trial.
+- *The end.* The page of a search takes 0.15 seconds, 0.05 more for each budget and 0.0002 more for each trial.
 
 Other work without denoiser rows, such as the simulation after the pilot, is not estimated.
 
 `python scripts/remaining_time.py --page docs/remaining-time.md` writes this page; with `--kept FOLDER` it keeps what
 happens in each run, and makes the estimates of a kept run anew without running it. Each run was run once, at commit
 {commit}. The estimates are those of the code of this page, made anew of what was kept. Some of its numbers, such as
-those of proposals, were chosen with these runs at hand, but none with the two of seed 5. Seconds are CPU time of one
-thread, since the machine did other work too: its load was {load} on {cores}. Rows then take unequal times, which makes
-the rest harder to foresee. A command itself shows seconds of the clock, and does not foresee that the load of the
-machine changes. The error is (estimate - rest) / rest. The table has it at a quarter, a half and three quarters of the
+those of proposals, were chosen with earlier runs of this kind at hand, none of them with seed 5; the seconds of the end
+were chosen with all runs of this page. Seconds are CPU time of one thread, since the machine did other work too: its
+load was {load} on {cores}. Rows then take unequal times, which makes the rest harder to foresee. A command itself shows
+seconds of the clock, and does not foresee that the load of the machine changes. "None shown" means that there was no
+estimate yet. The error is (estimate - rest) / rest. The table has it at a quarter, a half and three quarters of the
 command's CPU time, from the call of the command to its end, and the least and the largest error from a quarter to nine
 tenths of the way. *Within 30 %* is the share of all lines from a quarter of the way on, while more than one second is
 left. *At most* is the share of these lines that say so. *Rows* are denoiser rows.
@@ -95,11 +96,11 @@ The runs:
 
 {runs}
 
-*five policies* and *policies* were also run with seeds 1 to 4, at commits 35cf27c and 351035f. With the present
-estimates 21 of these 24 meet the goal. *five policies* with seed 2 was 37 % too short at a quarter: its values took
-more tries than usual. *policies* with seed 4 was 32 % and 40 % too long at a half and at three quarters: the trials at
-4 steps took many rows, and those at 8 steps were dropped early. What trials take varies that much, and few of them are
-left at that point.
+*five policies* and *policies* vary most. They were also run with seeds 1 to 4, at commit 15353ed. Of these 24 estimates
+19 meet the goal. *five policies* with seed 2 was 34 % too short at a quarter: its values took more tries than usual.
+*policies* was 37 and 50 % too long at a half and at three quarters with seed 1, and 39 and 53 % with seed 4: the trials
+at 4 steps took many rows, and those at 8 steps were dropped early. What trials take varies that much, and few of them
+are left at that point.
 """
 
 

@@ -34,8 +34,9 @@ MANY = 12  # trials that the share of other budgets counts as, since the first t
 # Trials that the guess for an adaptive policy counts as. The trials of a batch take about the same rows, and what they
 # take at one budget says little of the next, where more or fewer are dropped.
 SOME = 8
-# Seconds of intervals, files and the page at the end: of a search, of each budget and of each trial.
-PAGE, PAGE_OF_BUDGET, PAGE_OF_TRIAL = 0.3, 0.1, 0.001
+# Seconds of intervals, files and the page at the end: of a search, of each budget and of each trial. Six searches took
+# 0.14 to 0.30 s on a quiet machine; a busy one takes twice as long.
+PAGE, PAGE_OF_BUDGET, PAGE_OF_TRIAL = 0.15, 0.05, 0.0002
 ALL = 0  # stands for all budgets together, in a search for one schedule
 SHARED = 0.5  # share of the rows of comparing it that were not computed for the budgets' own schedules
 TUNED = 0.5  # chance that a finalist wins against the baselines, until budgets have shown it; also its weight

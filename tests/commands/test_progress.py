@@ -245,9 +245,9 @@ def test_the_time_of_a_proposal_grows_with_the_square_of_the_trials(tmp_path: Pa
 
 
 def test_the_page_takes_longer_for_more_budgets_and_trials(tmp_path: Path, clock: Callable[[float], None]) -> None:
-    """0.3 seconds, 0.1 more for each of two budgets, and 0.001 for each of their eight trials."""
+    """0.15 seconds, 0.05 more for each of two budgets, and 0.0002 for each of their eight trials."""
     plan = SearchPlan(build(text_config(tmp_path)))
-    assert plan.ending == pytest.approx(0.3 + 2 * 0.1 + 16 * 0.001)
+    assert plan.ending == pytest.approx(0.15 + 2 * 0.05 + 16 * 0.0002)
 
     class Late(Stages):
         ending = plan.ending
