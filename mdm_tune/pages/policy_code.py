@@ -7,6 +7,7 @@ from contextlib import suppress
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.numerals import shortest
 from mdm_tune.pages.run_views import RunView
+from mdm_tune.pages.sampler_code import BLOCK, HEADER, draw_code
 from mdm_tune.schedules.adaptive_names import AdaptiveName, parse_adaptive
 from mdm_tune.schedules.counts import CountRule, to_counts
 from mdm_tune.schedules.curves import parse_schedule
@@ -14,18 +15,8 @@ from mdm_tune.schedules.labels import Label
 
 __all__ = ["policy_code"]
 
-SCORES = {  # what ranks a position, by the order of the sampler
-    "confidence": "its probability",
-    "top-probability": "the largest probability",
-    "margin": "the margin of the two largest",
-}
-BLOCK = """\
-    first = int(hidden.nonzero()[0]) // {size} * {size}
-    hidden[first + {size} :] = False  # only the lowest block that is not full
-"""
 CALL = """\
-    logits = model(tokens)  # one denoiser call
-    drawn, sure = draw(logits)  # per position: a token, {score}
+    drawn, sure = draw(model(tokens))  # one denoiser call
     sure = sure.masked_fill(~hidden, -torch.inf)
 """
 REVEAL = "    tokens[now] = drawn[now]\n"
@@ -37,8 +28,8 @@ BOUND = (
     "bound = {value}  # nats\n"
     + LOOP
     + """\
-{block}    logits = model(tokens)  # one denoiser call
-    drawn, entropy = draw(logits)  # per position: a token, the entropy in nats
+{block}    drawn, rank = draw(model(tokens))  # one denoiser call
+    entropy = -rank
     places = entropy.masked_fill(~hidden, torch.inf).argsort(stable=True)[: int(hidden.sum())]
     before = entropy[places].cumsum(0) - entropy[places]  # the sum of the smaller entropies
     now = places[before <= bound + 1e-9]
@@ -78,8 +69,10 @@ KLASS = (
     "kl, threshold = {kl}, {value}\n"
     "last, steady = None, torch.zeros_like(tokens, dtype=torch.bool)\n"
     + LOOP
-    + CALL
     + """\
+    logits = model(tokens)  # one denoiser call
+    drawn, sure = draw(logits)
+    sure = sure.masked_fill(~hidden, -torch.inf)
     log_p, before = logits.log_softmax(-1), steady
     if last is not None:
         steady = torch.nan_to_num(log_p.exp() * (log_p - last)).sum(-1) < kl  # how far the prediction moved
@@ -90,14 +83,15 @@ KLASS = (
     + REVEAL
 )
 TEMPLATES = {"threshold": THRESHOLD, "entropy-bound": BOUND, "quota": QUOTA, "cap": CAP, "klass": KLASS}
+CONFIDENCES = ("confidence", "top-probability", "margin")  # orders that rank positions for a threshold
 IN_BLOCKS = ("threshold", "entropy-bound")  # the others keep more than a number from call to call
 
 
 def policy_code(view: RunView, policy: str, steps: int) -> str:
     """Lines of Python that reveal a sequence as a policy does.
 
-    ``tokens`` (length,) holds ``mask`` where a token is hidden, ``model`` returns logits (length, vocabulary), and
-    ``draw`` is the sampler's own.
+    ``tokens`` (length,) holds ``mask`` where a token is hidden, and ``model`` returns logits (length, vocabulary). The
+    numbers of the policy are in the first line.
 
     Args:
         view: the run.
@@ -138,6 +132,8 @@ def _code(view: RunView, plan: AdaptiveName, size: int | None, steps: int) -> st
         kl=None if plan.kl is None else shortest(plan.kl),
         counts=counts,
         block=BLOCK.format(size=size) if blocks else "",
-        score=SCORES.get(str(sampler.get("order")), SCORES["confidence"]),
     )
-    return text.rstrip("\n")
+    order = str(sampler.get("order"))
+    order = "entropy" if plan.kind == "entropy-bound" else order if order in CONFIDENCES else "confidence"
+    first, _, rest = text.rstrip("\n").partition("\n")
+    return f"{first}\n\nimport torch\n\n\n{HEADER}{draw_code(sampler, order)}\n\n{rest}"

@@ -149,7 +149,8 @@ def _kept(figures: dict[str, Figure], view: RunView, budgets: int) -> dict[str, 
 
 def _first_paste(steps: int, ids: set[str]) -> str:
     """The text to copy that a budget's card leads to: of what is best at equal calls."""
-    return next(name for kind in ("rival", "equal", "counts") if (name := f"{kind}-{steps}") in ids or kind == "counts")
+    kinds = ("rival", "equal", "counts", "run")
+    return next((name for kind in kinds if (name := f"{kind}-{steps}") in ids), f"counts-{steps}")
 
 
 def _cards(budgets: Sequence[BudgetView]) -> list[BudgetView]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mdm_tune.core.messages import quantity
-from mdm_tune.core.numerals import shortest
+from mdm_tune.core.numerals import shortest, significant
 from mdm_tune.pages.headlines import best_budget
 from mdm_tune.pages.names import and_listed, short_name
 from mdm_tune.pages.policy_code import policy_code
 from mdm_tune.pages.run_steps import named_counts
 from mdm_tune.pages.run_views import BudgetView, RunView, State
+from mdm_tune.pages.sampler_code import ancestral_loop, counts_loop
+from mdm_tune.schedules.labels import Label
 
 __all__ = ["SUITED", "Paste", "pastes_of"]
 
@@ -22,17 +24,6 @@ SUITED = {  # formats that hold each kind of policy; a test compares them with t
     "threshold": ("fast-dllm", "sglang", "json"),
     "quota": ("dinfer", "vllm", "json"),
 }
-LOOP = """\
-for count in counts:
-    logits = model(tokens)  # one denoiser call
-    drawn, score = draw(logits)  # for each hidden position: a token, and how it ranks
-    best = score.masked_fill(tokens != mask, -torch.inf).topk(count).indices
-    tokens[best] = drawn[best]  # reveal `count` tokens"""
-ANCESTRAL = """\
-for before, after in itertools.pairwise(alphas):
-    logits = model(tokens)  # one denoiser call
-    now = (tokens == mask) & (torch.rand(tokens.shape) < (after - before) / (1 - before))
-    tokens[now] = draw(logits)[now]  # reveal each hidden token with this probability"""
 
 
 @dataclass(frozen=True)
@@ -54,15 +45,46 @@ def pastes_of(view: RunView) -> Iterator[Paste]:
         yield from _of_budget(view, budget)
     yield from _cheapest(view)
     yield from _codes(view)
-    if done and best is not None and (name := "counts" if best.counts else "alphas" if best.alphas else ""):
-        text = f"import mdm_tune\n\n{name} = mdm_tune.load_schedule({view.path!r}).budget({best.steps}).{name}"
-        yield Paste("load", f"The {_kept(view)} {name} from the file, without torch", text)
-    if any(budget.counts for budget in view.budgets):
-        yield Paste("loop", "Where the counts go in your sampler", LOOP)
-    if any(budget.alphas for budget in view.budgets):
-        yield Paste("ancestral", "Where the alphas go in your sampler", ANCESTRAL)
+    if done and best is not None and (best.counts or best.alphas):
+        yield _loaded(view, best)
+    yield from _loops(view)
     if done and best is not None:
         yield _exports(view, best)
+
+
+def _loaded(view: RunView, best: BudgetView) -> Paste:
+    """Lines that read the schedule file: what was tuned, and counts for another length."""
+    lines = ["import mdm_tune", "", f"schedule = mdm_tune.load_schedule({view.path!r})"]
+    if best.counts:
+        length = sum(best.counts)
+        lines += [
+            f"counts = schedule.counts(steps={best.steps})  # for {quantity(length, 'token')}, as above",
+            f"counts = schedule.counts(length={2 * length}, steps={best.steps})  # the same curve at another length",
+        ]
+    else:
+        lines.append(f"alphas = schedule.alphas(steps={best.steps})  # for any length")
+    what = "counts" if best.counts else "alphas"
+    return Paste("load", f"The {_kept(view)} {what} from the file, without torch", "\n".join(lines))
+
+
+def _loops(view: RunView) -> Iterator[Paste]:
+    """Where counts and alphas go: a loop for counts in each block length, and one for alphas."""
+    sampler = view.about.section("sampler")
+    sizes = {budget.steps: _size(budget) for budget in view.budgets if budget.counts}
+    sizes |= {} if sizes else {budget.steps: None for budget in view.budgets if _equal_counts(view, budget)}
+    for place, size in enumerate(dict.fromkeys(sizes.values())):
+        title = "Where the counts go in a sampler of your own"
+        if len({*sizes.values()}) > 1:
+            title += f", at {and_listed([str(steps) for steps, own in sizes.items() if own == size])} steps"
+        yield Paste(f"loop-{place}" if place else "loop", title, counts_loop(sampler, size))
+    if any(budget.alphas for budget in view.budgets):
+        yield Paste("ancestral", "Where the alphas go in a sampler of your own", ancestral_loop(sampler))
+
+
+def _size(budget: BudgetView) -> int | None:
+    """The block length of a budget's counts; None for a single block."""
+    size = budget.block_length
+    return size if size and size < sum(budget.counts or ()) else None
 
 
 def _exports(view: RunView, best: BudgetView) -> Paste:
@@ -91,12 +113,17 @@ def _held(budget: BudgetView) -> str:
     return "counts" if budget.counts else "alphas" if budget.alphas else budget.kind
 
 
+def _command(view: RunView, schedule: str, steps: int) -> str:
+    """The command that draws samples of the run with a schedule or a policy."""
+    words = ["mdm-tune", "sample", f"{view.path}/config.yaml", "--schedule", schedule, "--steps", str(steps)]
+    return shlex.join([*words, *view.about.flags])
+
+
 def _following(view: RunView, policy: str, steps: int) -> str:
     """A call or a command that follows an adaptive policy with the run's model."""
     if view.about.of_transformers:
         return f"mdm_tune.generate(model, tokenizer, prompts, schedule={policy!r}, steps={steps})"
-    words = ["mdm-tune", "sample", f"{view.path}/config.yaml", "--schedule", policy, "--steps", str(steps)]
-    return shlex.join([*words, *view.about.flags])
+    return _command(view, policy, steps)
 
 
 def _codes(view: RunView) -> Iterator[Paste]:
@@ -137,31 +164,82 @@ def _cheapest(view: RunView) -> Iterator[Paste]:
 
 
 def _of_budget(view: RunView, budget: BudgetView) -> Iterator[Paste]:
-    """What a budget reveals. A hand-made schedule with a better value comes first, then a policy at no more calls."""
-    blocks = ""
-    if budget.counts and budget.block_length and budget.block_length < sum(budget.counts):
-        blocks = f", in blocks of {budget.block_length}"
+    """What draws samples at a budget, and what it reveals.
+
+    A hand-made schedule with a better value comes first, then what keeps to linear's calls where the winner does not,
+    then the winner. Hand-made schedules that may take its place come last.
+    """
+    blocks = "" if (size := _size(budget)) is None else f", in blocks of {size}"
     rival, sign, at = budget.rival, view.about.sign, quantity(budget.steps, "step")
     ahead = rival is not None and sign * (rival.estimate.value - budget.estimate.value) > 0
+    given = set()
     if ahead and rival is not None and (counts := named_counts(view, budget, rival.label)) is not None:
+        given.add(rival.label)
         title = f"{at}{blocks}: {short_name(rival.label)}, hand-made, with a better value"
-        yield Paste(f"rival-{budget.steps}", title, f"counts = {list(counts)}")
+        yield Paste(f"rival-{budget.steps}", title, _line_of(counts))
     equal = budget.equal_beside
     if equal is not None and equal.policy is not None:
         title = f"{at}: {short_name(equal.policy)}, better than linear at no more calls"
         yield Paste(f"equal-{budget.steps}", title, _following(view, equal.policy, budget.steps))
+        if (found := _equal_counts(view, budget)) is not None:
+            name = f"equal-counts-{budget.steps}"
+            yield Paste(name, f"{at}: the counts of {short_name(equal.policy)}", _line_of(found))
+    yield from _of_winner(view, budget, f"{at}{blocks}", ahead=rival.label if ahead and rival is not None else "")
+    for label in _stand_ins(view, budget):
+        if label not in given and (counts := named_counts(view, budget, label)) is not None:
+            which = "winner" if view.shared is None else "shared schedule"
+            title = f"{at}{blocks}: {short_name(label)}, hand-made, which may take the place of the {which}"
+            yield Paste(f"instead-{budget.steps}-{Label.read(label).name}", title, _line_of(counts))
+
+
+def _of_winner(view: RunView, budget: BudgetView, at: str, *, ahead: str) -> Iterator[Paste]:
+    """The command that follows the winner, and what it reveals. ahead: a hand-made schedule with a better value."""
     origin = "hand-made" if budget.hand_made else "tuned" if budget.rejected is None else "returned"
     which = f"{budget.name}, {origin}: {budget.verdict.value}"
-    which += f", with a worse value than {short_name(rival.label)}" if ahead and rival is not None else ""
+    which += f", with a worse value than {short_name(ahead)}" if ahead else ""
     own = "" if view.shared is None else "own best, "
-    title, place = f"{at}{blocks}: {own}{which}", f"counts-{budget.steps}"
+    title, place = f"{at}: {own}{which}", f"counts-{budget.steps}"
+    if schedule := _given(view, budget):
+        text = _command(view, schedule, budget.steps)
+        if budget.policy:
+            text += f"\n# {budget.steps} is the budget that its number was set for, and no limit: it makes "
+            text += f"{quantity(significant(budget.calls, 4), 'call')} in the mean"
+        yield Paste(f"run-{budget.steps}", title, text)
+        title = f"{at}: what {budget.name} reveals"
     if budget.counts is not None:
-        yield Paste(place, title, f"counts = {[*budget.counts]}  # tokens to reveal at each step")
+        yield Paste(place, title, _line_of(budget.counts))
     elif budget.alphas is not None:
         text = f"alphas = [{', '.join(map(shortest, budget.alphas))}]  # for ancestral reveal"
         yield Paste(place, title, text)
-    elif budget.policy:
-        yield Paste(place, title, _following(view, budget.policy, budget.steps))
-    else:
+    elif not budget.policy:
         lines = [f"# {budget.kind}", *(f"# {name} = {value!r}" for name, value in budget.values.items())]
         yield Paste(place, f"{title}, a policy", "\n".join(lines))
+    elif view.about.of_transformers:
+        yield Paste(
+            place, f"{at}: {budget.name} with a model of transformers", _following(view, budget.policy, budget.steps)
+        )
+
+
+def _given(view: RunView, budget: BudgetView) -> str:
+    """What stands after --schedule for a winner: the folder, or a name where that holds another one; empty if none."""
+    if not (budget.policy or budget.counts or budget.alphas):
+        return ""
+    if view.state is State.FINISHED and view.shared is None:
+        return view.path
+    size = _size(budget)
+    return budget.label if size in (None, view.about.section("sampler").get("block_length")) else ""
+
+
+def _line_of(counts: Sequence[int]) -> str:
+    return f"counts = {[*counts]}  # tokens to reveal at each step, {sum(counts)} in all"
+
+
+def _equal_counts(view: RunView, budget: BudgetView) -> tuple[int, ...] | None:
+    """The counts of what keeps to linear's calls, where that is a schedule."""
+    equal = budget.equal_beside
+    return None if equal is None or equal.policy is None else named_counts(view, budget, equal.policy)
+
+
+def _stand_ins(view: RunView, budget: BudgetView) -> Sequence[str]:
+    """The hand-made schedules that may take the place of what the schedule file holds at a budget."""
+    return budget.replaced_by if view.shared is None else view.shared.replaced_by.get(budget.steps, ())

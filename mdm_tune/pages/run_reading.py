@@ -29,6 +29,7 @@ from mdm_tune.pages.run_views import (
     Verdict,
     Warned,
     WinsView,
+    baselines_in,
     stand_ins_in,
 )
 from mdm_tune.schedules.equal_cost import CallRatio
@@ -308,6 +309,7 @@ def _budget(record: Record, journal: Mapping[int, Sequence[Record]]) -> BudgetVi
             for name, each in (record.get("wins_over_baselines") or {}).items()
         },
         stand_ins=stand_ins_in(record),
+        replaced_by=baselines_in(record),
         unreachable=tuple(map(str, record.get("unreachable") or ())),
     )
 

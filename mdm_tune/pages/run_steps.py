@@ -22,24 +22,32 @@ MOST = 64  # numbers of a row in a description
 
 
 def named_counts(view: RunView, budget: BudgetView, name: str = "linear") -> tuple[int, ...] | None:
-    """The counts of a hand-made schedule at a budget.
+    """The counts of a schedule by its name at a budget, also where the winner is a policy.
 
     Returns:
-        The counts; None for ancestral reveal, for blocks that share the steps unequally, and for an unknown name.
+        The counts; None for ancestral reveal, for blocks that share the steps unequally, for an unknown length, and for
+        a name that is no schedule.
     """
-    label = Label.read(name)
-    if budget.counts is None or (blocks := _blocks(view, budget, label)) is None:
+    label, length = Label.read(name), _length(view, budget)
+    if not length or (blocks := _blocks(view, budget, label)) is None:
         return None
     rule: CountRule = "cumulative" if view.about.section("sampler").get("counts") == "cumulative" else "one-per-step"
     with suppress(InputError):
-        length, steps_each = sum(budget.counts) // len(blocks), budget.steps // len(blocks)
-        return to_counts(parse_schedule(label.name), steps_each, length, rule) * len(blocks)
+        steps_each = budget.steps // len(blocks)
+        return to_counts(parse_schedule(label.name), steps_each, length // len(blocks), rule) * len(blocks)
     return None
+
+
+def _length(view: RunView, budget: BudgetView) -> int:
+    """The tokens that counts at a budget sum to; 0 for ancestral reveal and where it is unknown."""
+    if budget.alphas is not None or view.about.section("sampler").get("reveal") == "bernoulli":
+        return 0
+    return sum(budget.counts or ()) or view.about.length or 0
 
 
 def _blocks(view: RunView, budget: BudgetView, label: Label) -> tuple[int, ...] | None:
     """The steps of each block of a schedule at a budget; None if blocks share the steps unequally."""
-    length = sum(budget.counts or ())
+    length = _length(view, budget)
     number = max(1, length // (label.blocks or budget.block_length or length or 1))
     if budget.steps % number or view.about.section("sampler").get("block_steps") == "tuned":
         return None

@@ -4,11 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from mdm_tune.core.interval_text import interval_text
 from mdm_tune.core.statistics import Estimate
 
-__all__ = ["CurveView", "GainView", "LossView", "Point", "PolicyView", "RevealsView", "Row", "WinsView"]
+__all__ = [
+    "NOTHING",
+    "CurveView",
+    "GainView",
+    "LossView",
+    "Point",
+    "PolicyView",
+    "RevealsView",
+    "Row",
+    "SharedView",
+    "WinsView",
+    "baselines_in",
+    "stand_ins_in",
+]
+
+Record = Mapping[str, Any]
+NOTHING = "nothing, "  # begins a text of stand-ins where there are none
 
 
 @dataclass(frozen=True)
@@ -211,3 +228,52 @@ class CurveView:
     low: tuple[float, ...] | None
     high: tuple[float, ...] | None
     pricing: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedView:
+    """The one schedule of all budgets.
+
+    Attributes:
+        text: what it is and what it loses, in words.
+        plans: a line to copy with its counts or alphas, by budget; {} if unknown.
+        stand_ins: what may stand in for it, in words, by budget; without those at which nothing is known.
+        replaced_by: the labels of the hand-made schedules among them, by budget.
+    """
+
+    text: str
+    plans: Mapping[int, str] = field(default_factory=dict)
+    stand_ins: Mapping[int, str] = field(default_factory=dict)
+    replaced_by: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, record: Record) -> SharedView:
+        """The view of ``shared`` in the result of a search."""
+        budgets = sorted((each for each in record["budgets"] if each.get("plan")), key=lambda each: int(each["steps"]))
+        return cls(
+            text=str(record["text"]),
+            plans={int(each["steps"]): _line(each["plan"]) for each in budgets},
+            stand_ins={int(each["steps"]): text for each in budgets if (text := stand_ins_in(each))},
+            replaced_by={int(each["steps"]): baselines_in(each) for each in budgets},
+        )
+
+
+def stand_ins_in(record: Record) -> str:
+    """What may stand in for a winner, in words; empty if the record does not say it."""
+    found = record.get("stand_ins") or {}
+    text = str(found.get("text") or "")
+    return text if not text or found.get("rounder") or found.get("baselines") else f"{NOTHING}{text}"
+
+
+def baselines_in(record: Record) -> tuple[str, ...]:
+    """The hand-made schedules that may stand in for a winner."""
+    return tuple(map(str, (record.get("stand_ins") or {}).get("baselines") or ()))
+
+
+def _line(plan: Record) -> str:
+    """Counts or alphas as a line to copy."""
+    counts, size = plan.get("counts"), plan.get("block_length")
+    if counts is not None:
+        blocks = f", in blocks of {size}" if size and size < sum(counts) else ""
+        return f"counts = {[*map(int, counts)]}  # tokens to reveal at each step{blocks}"
+    return f"alphas = [{', '.join(f'{alpha:.6g}' for alpha in plan['alphas'])}]  # for ancestral reveal"

@@ -11,7 +11,20 @@ from typing import Any
 from mdm_tune.core.statistics import Estimate
 from mdm_tune.pages.frontier import FrontierView
 from mdm_tune.pages.names import short_name
-from mdm_tune.pages.run_values import CurveView, GainView, LossView, Point, PolicyView, RevealsView, Row, WinsView
+from mdm_tune.pages.run_values import (
+    NOTHING,
+    CurveView,
+    GainView,
+    LossView,
+    Point,
+    PolicyView,
+    RevealsView,
+    Row,
+    SharedView,
+    WinsView,
+    baselines_in,
+    stand_ins_in,
+)
 from mdm_tune.schedules.equal_cost import CallRatio
 from mdm_tune.schedules.labels import Label
 
@@ -36,12 +49,12 @@ __all__ = [
     "Verdict",
     "Warned",
     "WinsView",
+    "baselines_in",
     "stand_ins_in",
 ]
 
 Record = Mapping[str, Any]
 ROUNDING = 1e-12
-NOTHING = "nothing, "  # begins a text of stand-ins where there are none
 
 
 class State(Enum):
@@ -176,6 +189,7 @@ class BudgetView:
         over: the gain over each hand-made schedule, by label; only that over linear in older records.
         wins: examples on which it is better, equal and worse, by label; empty for exact values and in older records.
         stand_ins: what may stand in for the winner, in words; empty if nothing is known.
+        replaced_by: the labels of the hand-made schedules among them.
         policy: the name of another policy on the command line, with its value; empty for a schedule.
         policies: the best of each kind of policy; empty if one kind is tuned.
         reveals: what each call of adaptive policies and of linear reveals, by label; empty if unknown.
@@ -219,6 +233,7 @@ class BudgetView:
     over: Mapping[str, GainView] = field(default_factory=dict)
     wins: Mapping[str, WinsView] = field(default_factory=dict)
     stand_ins: str = ""
+    replaced_by: tuple[str, ...] = ()
     policy: str = ""
     policies: tuple[PolicyView, ...] = ()
     reveals: Mapping[str, RevealsView] = field(default_factory=dict)
@@ -381,47 +396,6 @@ class Progress:
     def share(self) -> float:
         """From 0 to 1."""
         return min(1.0, self.done / self.total) if self.total > 0 else 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class SharedView:
-    """The one schedule of all budgets.
-
-    Attributes:
-        text: what it is and what it loses, in words.
-        plans: a line to copy with its counts or alphas, by budget; {} if unknown.
-        stand_ins: what may stand in for it, in words, by budget; without those at which nothing is known.
-    """
-
-    text: str
-    plans: Mapping[int, str] = field(default_factory=dict)
-    stand_ins: Mapping[int, str] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, record: Record) -> SharedView:
-        """The view of ``shared`` in the result of a search."""
-        budgets = sorted((each for each in record["budgets"] if each.get("plan")), key=lambda each: int(each["steps"]))
-        return cls(
-            text=str(record["text"]),
-            plans={int(each["steps"]): _line(each["plan"]) for each in budgets},
-            stand_ins={int(each["steps"]): text for each in budgets if (text := stand_ins_in(each))},
-        )
-
-
-def stand_ins_in(record: Record) -> str:
-    """What may stand in for a winner, in words; empty if the record does not say it."""
-    found = record.get("stand_ins") or {}
-    text = str(found.get("text") or "")
-    return text if not text or found.get("rounder") or found.get("baselines") else f"{NOTHING}{text}"
-
-
-def _line(plan: Record) -> str:
-    """Counts or alphas as a line to copy."""
-    counts, size = plan.get("counts"), plan.get("block_length")
-    if counts is not None:
-        blocks = f", in blocks of {size}" if size and size < sum(counts) else ""
-        return f"counts = {[*map(int, counts)]}  # tokens to reveal at each step{blocks}"
-    return f"alphas = [{', '.join(f'{alpha:.6g}' for alpha in plan['alphas'])}]  # for ancestral reveal"
 
 
 @dataclass(frozen=True, kw_only=True)

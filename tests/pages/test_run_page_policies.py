@@ -87,7 +87,7 @@ def test_a_winner_that_is_another_policy_has_a_sound_page(schedule: dict[str, An
     record = two_budgets() | {"budgets": [{**BUDGET, **named}]}
     for kind, following in (
         ("huggingface", "mdm_tune.generate(model, tokenizer, prompts, schedule='threshold:0.875', steps=4)"),
-        ("transformer", "mdm-tune sample runs/text/config.yaml --schedule threshold:0.875 --steps 4"),
+        ("transformer", "mdm-tune sample runs/text/config.yaml --schedule runs/text --steps 4"),
     ):
         config = {"model": {"type": kind}}
         identity = {"config": config, "fingerprints": {}, "versions": {}, "flags": []}

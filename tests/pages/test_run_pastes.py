@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from mdm_tune.pages.run_pastes import pastes_of
+from mdm_tune.pages.run_reading import RunRecords, read_run
 from tests.pages.test_frontier import FRONTIER
 from tests.pages.test_run_page import made
+from tests.support.page_runs import PageRun
 from tests.support.search_results import BUDGET, two_budgets
 
 ALPHAS = {"counts": None, "alphas": [0.0, 0.123456789, 0.7, 1.0], "block_length": None}
@@ -21,6 +23,54 @@ def texts(*changes: dict[str, Any]) -> dict[str, str]:
     """The texts by their ids, of budgets of 4, 8 and so on with these changes."""
     budgets = [{**BUDGET, **each, "steps": 4 << place, "nfe": 4 << place} for place, each in enumerate(changes)]
     return {paste.id: paste.text for paste in pastes_of(made(two_budgets() | {"budgets": budgets}))}
+
+
+def test_each_budget_has_the_command_that_follows_it() -> None:
+    found = texts({}, PLAN)
+    for steps in (4, 8):
+        assert shlex.split(found[f"run-{steps}"], comments=True) == [
+            *("mdm-tune", "sample", "runs/text/config.yaml", "--schedule", "runs/text", "--steps", str(steps))
+        ]
+    assert "# 8 is the budget that its number was set for, and no limit: it makes 8 calls" in found["run-8"]
+    assert "counts-8" not in found and "#" not in found["run-4"]
+    # The file of one schedule for all budgets holds another schedule than a budget's own.
+    plan = {
+        "steps": 4,
+        "plan": {"counts": [2, 2, 2, 2], "block_length": None},
+        "stand_ins": {"baselines": {"sine": {}}},
+    }
+    record = two_budgets() | {"budgets": [BUDGET], "shared": {"text": "One.", "budgets": [plan]}}
+    pastes = {paste.id: paste for paste in pastes_of(made(record))}
+    assert "--schedule beta:0.43123,0.76123 --steps 4" in pastes["run-4"].text
+    assert pastes["instead-4-sine"].title.endswith("take the place of the shared schedule")
+
+
+def test_counts_of_hand_made_schedules_that_may_be_used_are_there() -> None:
+    """Those that may take the place of the winner, and the one that keeps to linear's calls where a policy does not."""
+    stand_ins = {"stand_ins": {"text": "not shown to be worse: sine", "rounder": None, "baselines": {"sine": {}}}}
+    assert texts(stand_ins)["instead-4-sine"].startswith("counts = [3, 3, 1, 1]") and "instead-4-sine" not in texts({})
+    gain = BUDGET["gain_over_linear"]
+    sine = {"kind": "counts", "policy": "sine", "value": {"value": 0.8, "ci": [0.7, 0.9]}, "gain_over_linear": gain}
+    sine |= {"calls": {"nfe": 4.0, "nfe_ci": None}, "more_calls": False}
+    description = {"config": {}, "metric": "spelling", "direction": "maximize", "exact": False, "sampler": ""}
+    description |= {"length": 8, "fingerprints": {}, "versions": {}}
+    budget = {**BUDGET, **PLAN, "policies": [sine], "flags": ["more-calls"]}
+    view = made(two_budgets() | {"budgets": [budget], "description": description})
+    found = {paste.id: paste.text for paste in pastes_of(view)}
+    assert found["equal-4"].endswith("--schedule sine --steps 4")
+    assert found["equal-counts-4"].startswith("counts = [3, 3, 1, 1]") and "for count in counts" in found["loop"]
+
+
+def test_the_lines_that_read_the_file_run(text_run: PageRun) -> None:
+    view = read_run(RunRecords(name="text", path=str(text_run.folder), search=text_run.search))
+    found = {paste.id: paste.text for paste in pastes_of(view)}
+    (best,) = [each for each in text_run.search["budgets"] if f"(steps={each['steps']})" in found["load"]]
+    *_, own, longer = found["load"].splitlines()
+    names: dict[str, Any] = {}
+    exec(found["load"], names)
+    assert sum(names["counts"]) == 2 * sum(best["counts"]) and "length=" in longer
+    exec(own, names)
+    assert list(names["counts"]) == best["counts"]
 
 
 @pytest.mark.parametrize("changes", [[{}, {}, {}], [ALPHAS, ALPHAS], [PLAN, PLAN], [{}, PLAN, ALPHAS]])
@@ -50,20 +100,19 @@ def test_exports_are_of_the_budget_with_the_largest_gain_and_of_each_kind_that_i
 def test_each_policy_stands_once_as_code_for_a_sampler_of_ones_own() -> None:
     found = texts(PLAN, PLAN, {})
     assert [name for name in found if name.startswith("policy-")] == ["policy-0"]
-    assert found["policy-0"].startswith("threshold = 0.875\nwhile ") and "now = sure >= threshold" in found["policy-0"]
+    assert (
+        found["policy-0"].startswith("threshold = 0.875\n\nimport ") and "now = sure >= threshold" in found["policy-0"]
+    )
     assert not any(name.startswith("policy-") for name in texts({}, ALPHAS))
     other = {**PLAN, "schedule": {"type": "threshold", "policy": "threshold:0.5"}, "policy": "threshold:0.5"}
     both = texts(PLAN, other)
-    assert (
-        both["policy-0"].startswith("threshold = 0.875\n# 8 steps: threshold = 0.5\nwhile ") and "policy-1" not in both
-    )
+    assert both["policy-0"].startswith("threshold = 0.875\n# 8 steps: threshold = 0.5\n\nimport ")
+    assert "policy-1" not in both
 
 
 def test_values_to_copy_are_whole() -> None:
     assert texts(ALPHAS)["counts-4"].startswith("alphas = [0, 0.123456789, 0.7, 1]")
-    quota = "quota:beta:0.9,0.3#8@0.99999886"
-    command = texts({**PLAN, "policy": quota})["counts-4"]
-    assert shlex.split(command)[3:] == ["--schedule", quota, "--steps", "4"]
+    assert texts({**PLAN, "policy": "threshold:0.99999886"})["policy-0"].startswith("threshold = 0.99999886\n")
 
 
 def test_the_cheapest_policy_is_offered_where_no_budget_offers_it() -> None:
