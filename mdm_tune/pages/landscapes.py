@@ -201,7 +201,7 @@ def _of_blocks(points: Sequence[Point], size: int | None) -> list[Point]:
 def _winner(budget: BudgetView, looks: Looks) -> Place | None:
     """The winner; None if it is not of the family."""
     if budget.of_the_family and budget.a and budget.b and min(budget.a, budget.b) > 0:
-        return Place(budget.a, budget.b, f"winner {_pair(budget.a, budget.b)}", TUNED)
+        return Place(budget.a, budget.b, f"winner {budget.name}", TUNED)
     if budget.kind in EXACTLY_NAMED:
         return Place(*EXACTLY_NAMED[budget.kind], f"winner: {budget.kind}", looks.of(budget.kind))
     return None
@@ -219,7 +219,7 @@ def _best(tried: Sequence[Point], sign: int) -> Place | None:
 
 
 def _pair(a: float, b: float) -> str:
-    return f"({significant(a, 2)}, {significant(b, 2)})"
+    return f"Beta({significant(a, 3)}, {significant(b, 3)})"
 
 
 def _tried(point: Point) -> Tried:

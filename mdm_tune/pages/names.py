@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 LONGEST = 48  # characters of a name
+WRITTEN = 12  # digits of a number that a person may have written
 FIGURES = {  # of diversity, as records call them, and what they are
     "token_entropy": "the entropy of the tokens of a batch, in nats",
     "distinct_tokens": "the share of distinct runs of three tokens among all of a batch",
@@ -47,7 +48,10 @@ RULES = {  # what each kind of policy reveals at a step
 
 
 def short_name(label: str) -> str:
-    """The label of a schedule or an adaptive policy with three digits of a and b, and a file without its folders."""
+    """The label of a schedule or an adaptive policy in a few words.
+
+    Parameters a and b of more than 12 digits are shown in three. A file is shown without its folders.
+    """
     parsed = Label.read(label)
     name, (kind, _, numbers) = parsed.name, parsed.name.partition(":")
     if name.endswith((".yaml", ".yml")):
@@ -55,10 +59,16 @@ def short_name(label: str) -> str:
         name = f"tuned ({path.parent.name})" if path.name == "schedule.yaml" and path.parent.name else path.name
     elif kind == "beta":
         with suppress(ValueError):
-            name = f"Beta({', '.join(f'{float(number):.3g}' for number in numbers.split(','))})"
+            name = f"Beta({', '.join(_brief(float(number)) for number in numbers.split(','))})"
     elif kind in ("counts", "alphas") and len(name) > LONGEST:
         name = f"{kind} ({numbers.count(',') + 1} numbers)"
     return cut_text(str(Label(name, parsed.blocks)), LONGEST)
+
+
+def _brief(number: float) -> str:
+    """A number that a person may have written as it is, and one that a search proposed in three digits."""
+    whole = f"{number:.{WRITTEN}g}"
+    return whole if float(whole) == number else f"{number:.3g}"
 
 
 def short_names(labels: Iterable[str]) -> dict[str, str]:

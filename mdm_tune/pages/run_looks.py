@@ -29,7 +29,7 @@ class Looks:
         budgets = [
             budget for budget in view.budgets if not (budget.hand_made or (budget.policies and kind_of(budget.label)))
         ]
-        self.tuned = {(budget.steps, budget.label) for budget in budgets}
+        self.tuned = {(budget.steps, label) for budget in budgets for label in (budget.label, budget.brief)}
         labels = ["tuned", "linear", *PLACES]  # a map names some of them before there are results
         labels += [label for budget in view.budgets for label in budget.baselines]
         labels += [policy.kind for budget in view.budgets for policy in budget.policies if policy.kind != "counts"]

@@ -175,7 +175,7 @@ def _energies(view: RunView) -> dict[str, Any]:
     """The energy of the winners and of hand-made schedules, in multiples of the least energy."""
     names: dict[str, list[str]] = {}
     for budget in view.budgets:
-        names.setdefault(budget.label, []).append(quantity(budget.steps, "step"))
+        names.setdefault(budget.brief or budget.label, []).append(quantity(budget.steps, "step"))
     labels = dict.fromkeys([*names, *(label for budget in view.budgets for label in budget.baselines)])
     rows = []
     for label in labels:

@@ -227,7 +227,7 @@ def _given(view: RunView, budget: BudgetView) -> str:
     if view.state is State.FINISHED and view.shared is None:
         return view.path
     size = _size(budget)
-    return budget.label if size in (None, view.about.section("sampler").get("block_length")) else ""
+    return (budget.brief or budget.label) if size in (None, view.about.section("sampler").get("block_length")) else ""
 
 
 def _line_of(counts: Sequence[int]) -> str:

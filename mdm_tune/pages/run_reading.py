@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mdm_tune.core.statistics import TOO_FEW, Estimate
+from mdm_tune.pages.brief_names import with_brief_names
 from mdm_tune.pages.frontier import read_frontier
 from mdm_tune.pages.reading_rows import rows_of_evaluation
 from mdm_tune.pages.run_views import (
@@ -96,7 +97,7 @@ def read_run(records: RunRecords) -> RunView:
         curves = [records.profile, *(records.profile.get("other_block_lengths") or ())]
     pairs = next((record["sample_pairs"] for record in found if record.get("sample_pairs")), records.pairs)
     about = _about(records)
-    return RunView(
+    view = RunView(
         name=records.name,
         path=records.path,
         state=state,
@@ -124,6 +125,7 @@ def read_run(records: RunRecords) -> RunView:
         claims=_claims((search or {}).get("confidence") or {}),
         progress=None if progress is None or search is not None else _progress(progress, records.trials),
     )
+    return with_brief_names(view)
 
 
 def _of_another(search: Record | None, evaluate: Record | None) -> bool:

@@ -225,7 +225,7 @@ def _about_map(view: RunView, budget: BudgetView, looks: Looks) -> Iterator[str]
         beside = "" if linear is None or linear is best else f", linear {linear.value:.3g}"
         equal = sum(point.value == best.value for point in full) - 1
         others = f" {equal} other{' trial has' if equal == 1 else ' trials have'} the same value." if equal else ""
-        where = f"({best.a:.2g}, {best.b:.2g})"
+        where = budget.name if (best.a, best.b) == (budget.a, budget.b) else f"Beta({best.a:.3g}, {best.b:.3g})"
         yield (
             f"{at} the best trial is {where}. On the examples of the trials its {view.about.metric} is "
             f"{best.value:.3g}{beside}.{others}"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from mdm_tune.core.interval_text import interval_text
 from mdm_tune.core.statistics import Estimate
+from mdm_tune.pages.names import short_name
 
 __all__ = [
     "NOTHING",
@@ -25,6 +27,7 @@ __all__ = [
 ]
 
 Record = Mapping[str, Any]
+BETA = re.compile(r"beta:[0-9.e-]*[0-9],[0-9.e-]*[0-9]")
 NOTHING = "nothing, "  # begins a text of stand-ins where there are none
 
 
@@ -262,6 +265,7 @@ def stand_ins_in(record: Record) -> str:
     """What may stand in for a winner, in words; empty if the record does not say it."""
     found = record.get("stand_ins") or {}
     text = str(found.get("text") or "")
+    text = BETA.sub(lambda match: short_name(match[0]), text)
     return text if not text or found.get("rounder") or found.get("baselines") else f"{NOTHING}{text}"
 
 

@@ -194,6 +194,7 @@ class BudgetView:
         policies: the best of each kind of policy; empty if one kind is tuned.
         reveals: what each call of adaptive policies and of linear reveals, by label; empty if unknown.
         call_ratio: the calls compared with those of linear; None in older records.
+        brief: the label of Beta(a, b) with as many digits as give the counts; empty if it is not of the family.
         unreachable: policies of trials that cannot make the calls of the budget, each with the reason.
     """
 
@@ -239,6 +240,7 @@ class BudgetView:
     reveals: Mapping[str, RevealsView] = field(default_factory=dict)
     call_ratio: CallRatio | None = None
     unreachable: tuple[str, ...] = ()
+    brief: str = ""
 
     @property
     def against_rival(self) -> Rivalry | None:
@@ -314,7 +316,7 @@ class BudgetView:
             return short_name(self.policy)
         if self.values:
             return f"{self.kind} ({', '.join(f'{name} {value:.3g}' for name, value in self.values.items())})"
-        return f"Beta({self.a:.3g}, {self.b:.3g})" if self.of_the_family else self.kind
+        return short_name(self.brief or self.label)
 
     @property
     def label(self) -> str:

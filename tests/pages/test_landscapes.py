@@ -93,13 +93,13 @@ def test_a_best_trial_that_is_hand_made_has_its_name() -> None:
     trial = {"number": 0, "a": 0.5, "b": 0.5, "block_length": 8, "examples": 64, "value": 0.8, "dropped": False}
     view = made(schedule={"type": "sine"}, trial_points=[trial])
     found = map_of_trials(view.budgets[0], view.about, Looks(view), 9)
-    assert found is not None and found.winner is not None and found.winner.name == "best trial linear (0.5, 0.5)"
+    assert found is not None and found.winner is not None and found.winner.name == "best trial linear Beta(0.5, 0.5)"
 
 
 def test_a_winner_has_its_place_in_its_name_without_exponents() -> None:
     view = made(schedule={"type": "beta", "a": 120.4, "b": 0.456})
     found = map_of_trials(view.budgets[0], view.about, Looks(view), 9)
-    assert found is not None and found.winner is not None and found.winner.name == "winner (120, 0.46)"
+    assert found is not None and found.winner is not None and found.winner.name == "winner Beta(120.4, 0.456)"
 
 
 def test_a_winner_at_the_edge_of_the_map_is_seen() -> None:

@@ -144,7 +144,7 @@ def test_the_map_says_what_it_shows_and_which_trials_lie_under_other_marks() -> 
         " ".join(each.about) for each in sections_of(view, Looks(view), ["landscape-4"]) if each.id == "landscape"
     )
     assert (
-        "At 4 steps the best trial is (2, 0.25). On the examples of the trials its spelling is 0.875, linear 0.75. "
+        "At 4 steps the best trial is Beta(2, 0.25). On the examples of the trials its spelling is 0.875, linear 0.75. "
         "1 other trial has the same" in about
     )
     assert "Linear is (0.5, 0.5), squared-sine (1, 1)." in about

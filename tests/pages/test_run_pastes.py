@@ -41,7 +41,7 @@ def test_each_budget_has_the_command_that_follows_it() -> None:
     }
     record = two_budgets() | {"budgets": [BUDGET], "shared": {"text": "One.", "budgets": [plan]}}
     pastes = {paste.id: paste for paste in pastes_of(made(record))}
-    assert "--schedule beta:0.43123,0.76123 --steps 4" in pastes["run-4"].text
+    assert "--schedule beta:0.4312345678901234,0.7612345678901234 --steps 4" in pastes["run-4"].text
     assert pastes["instead-4-sine"].title.endswith("take the place of the shared schedule")
 
 

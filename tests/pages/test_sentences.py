@@ -331,14 +331,14 @@ def test_an_adaptive_policy_at_other_calls_is_no_gain() -> None:
 
 
 def test_short_names() -> None:
-    assert short_name("beta:0.409123,0.691777") == "Beta(0.409, 0.692)"
+    assert short_name("beta:0.4091234567890123,0.691777") == "Beta(0.409, 0.691777)"
     assert short_name("beta:0.4,0.7 in blocks of 32") == "Beta(0.4, 0.7) in blocks of 32"
     assert short_name("runs/text/schedule.yaml") == "tuned (text)" and short_name("a/b.yaml") == "b.yaml"
     assert short_name("counts:" + ",".join(["1"] * 64)) == "counts (64 numbers)"
     assert short_name("beta:odd") == "beta:odd" and short_name("counts:1,2") == "counts:1,2"
-    assert short_names(["beta:0.4001,1", "beta:0.4002,1", "sine"]) == {
-        "beta:0.4001,1": "beta:0.4001,1",
-        "beta:0.4002,1": "beta:0.4002,1",
+    assert short_names(["beta:0.40010000000000007,1", "beta:0.40020000000000007,1", "sine"]) == {
+        "beta:0.40010000000000007,1": "beta:0.40010000000000007,1",
+        "beta:0.40020000000000007,1": "beta:0.40020000000000007,1",
         "sine": "sine",
     }
     assert {*map(role_of, ("klass@0.9", "klass:0.1@0.9", "cap:linear@0.5", "quota:linear"))} == {"adaptive"}

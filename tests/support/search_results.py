@@ -8,7 +8,7 @@ from mdm_tune.run.search_records import BudgetRecord, SearchResult
 
 BUDGET: dict[str, Any] = {
     "steps": 4,
-    "schedule": {"type": "beta", "a": 0.43123, "b": 0.76123},
+    "schedule": {"type": "beta", "a": 0.4312345678901234, "b": 0.7612345678901234},
     "block_length": 8,
     "counts": [1, 2, 3, 2],
     "alphas": None,
