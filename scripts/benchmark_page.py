@@ -97,7 +97,9 @@ mdm-tune do this. A program of your own gets the same with the environment varia
 
 ## Memory
 
-MiB at the peak, above the model. In brackets: the memory of the other sampler divided by ours.
+MiB at the peak, above the model. In brackets: the memory of the other sampler divided by ours. With a single row and
+order `confidence`, most of ours are the logits of the 64 positions to which a head is applied at a time. Fewer at a
+time need less memory and more time ([decisions.md](decisions.md)).
 
 {memory}
 
