@@ -34,8 +34,9 @@ __all__ = ["Mark", "Series", "lines", "numbers_of"]
 
 FEW = 16  # a series of at most as many points has a marker and error bars at each; others have a band
 HINTS = 17  # points of a longer series that tell their numbers
-SIDE, APART = 4.0, 6.5  # pixels between series that have points at the same places, and between more than ``CROWD``
+SIDE, APART = 4.0, 6.5  # pixels between series whose points all share one place, and between more than ``CROWD``
 CROWD = 4
+CAP, WIDER = 3.0, 2.5  # half the width of the ends of an error bar, and what each further series at its place adds
 LABELS = 0.26  # of the width, at most, for the names at the ends of lines
 MOVED = 3.6  # lines: names that would have to move further from the ends of their lines stand above the chart
 SAME = 1.0  # pixels: ends of lines that are nearer are one place
@@ -54,6 +55,8 @@ class Series:
         y: the values, one for each of ``x``; NaN leaves a gap.
         low: lower ends of intervals, one for each of ``x``; NaN or None where there is none.
         high: upper ends of intervals.
+        left: lower ends of intervals of ``x``.
+        right: upper ends of intervals of ``x``.
         role: which colour, shape and dashes it has.
         dashed: whether a line that its role draws whole is dashed.
         tips: the words that a point shows; by default its numbers.
@@ -65,6 +68,8 @@ class Series:
     y: Sequence[float]
     low: Sequence[float | None] | None = None
     high: Sequence[float | None] | None = None
+    left: Sequence[float | None] | None = None
+    right: Sequence[float | None] | None = None
     role: Role = "other"
     dashed: bool = False
     tips: Sequence[str] | None = None
@@ -95,7 +100,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class _Line:
-    """A series with all its values as floats, its look, and how far it is moved to the side."""
+    """A series with all its values as floats, its look, how far it is moved to the side, and the size of its caps."""
 
     name: str
     look: Look
@@ -103,8 +108,11 @@ class _Line:
     y: tuple[float, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
+    left: tuple[float, ...]
+    right: tuple[float, ...]
     tips: tuple[str, ...]
     side: float = 0.0
+    cap: float = CAP
 
     @property
     def few(self) -> bool:
@@ -116,9 +124,9 @@ def lines(
 ) -> Figure:
     """A chart of lines with their intervals.
 
-    Series of at most 16 points have markers and error bars; where several share their places on a chart of few points,
-    they stand a few pixels beside each other. Longer ones have bands. Names stand at the ends of the lines, or above
-    the chart in a narrow place.
+    Series of at most 16 points have markers and error bars. Where several share places, the ends of their error bars
+    are of different widths; where all points share a single one, they stand a few pixels beside each other. Longer
+    series have bands. Names stand at the ends of the lines, or above the chart in a narrow place.
 
     Args:
         series: the lines; the first ones are drawn last, above the others.
@@ -138,9 +146,18 @@ def lines(
         each for each in made if each.few and any(counted[place] > 1 for place in each.x) and _has_intervals(each)
     ]
     side = SIDE if len(shared) <= CROWD else APART
-    sides = {id(each): side * (place - (len(shared) - 1) / 2) for place, each in enumerate(shared)}
-    moved = tuple(replace(each, side=sides.get(id(each), 0.0)) for each in made)
-    return Figure(title, description, lambda layout: _draw(moved, (x, y), tuple(marks), layout))
+    single = len({place for each in shared for place in each.x}) == 1
+    ranks = {id(each): place for place, each in enumerate(shared)}
+
+    def told_apart(line: _Line) -> _Line:
+        place = ranks.get(id(line))
+        if place is None:
+            return line
+        middle = (len(shared) - 1) / 2
+        return replace(line, side=side * (place - middle)) if single else replace(line, cap=CAP + WIDER * place)
+
+    told = tuple(map(told_apart, made))
+    return Figure(title, description, lambda layout: _draw(told, (x, y), tuple(marks), layout))
 
 
 def _has_intervals(line: _Line) -> bool:
@@ -149,16 +166,16 @@ def _has_intervals(line: _Line) -> bool:
 
 def _line(series: Series, look: Look, axes: tuple[Axis, Axis]) -> _Line:
     count = len(series.x)
-    low, high = (_numbers(each, count) for each in (series.low, series.high))
+    low, high, left, right = (_numbers(each, count) for each in (series.low, series.high, series.left, series.right))
     y = _numbers(series.y, count)
     if series.tips is None:
         tips = tuple(_tip(series.name, axes, point) for point in zip(series.x, y, low, high, strict=True))
     else:
         tips = tuple(series.tips)
-    if not len(tips) == len(y) == len(low) == len(high) == count:
+    if not len(tips) == len(y) == len(low) == len(high) == len(left) == len(right) == count:
         raise ValueError(f"The fields of the series {series.name!r} differ in length.")
     x = tuple(float(each) for each in series.x)
-    return _Line(name=series.name, look=look, x=x, y=y, low=low, high=high, tips=tips)
+    return _Line(name=series.name, look=look, x=x, y=y, low=low, high=high, left=left, right=right, tips=tips)
 
 
 def _numbers(values: Sequence[float | None] | None, count: int) -> tuple[float, ...]:
@@ -220,7 +237,7 @@ def _frame(
     low, high = range_of(upwards, axes[1])
     y = Scale(low=low, high=high, start=top + height, end=top, log=axes[1].log)
     left = tick_room(axes[1], y, _upward_ticks(layout), layout.small)
-    low, high = range_of(chain(*(each.x for each in made)), axes[0])
+    low, high = range_of(chain(*(chain(each.x, each.left, each.right) for each in made)), axes[0])
     return Frame(Scale(low=low, high=high, start=left, end=right, log=axes[0].log), y)
 
 
@@ -274,14 +291,19 @@ def _points(line: _Line, frame: Frame) -> str:
         return _hints(line, frame)
     parts = []
     columns = (_places(line, values, frame) for values in (line.y, line.low, line.high))
-    for tip, place, low, high in zip(line.tips, *columns, strict=True):
+    for tip, place, low, high, left, right in zip(line.tips, *columns, line.left, line.right, strict=True):
         if place is None:
             continue
         bar = ""
         if low is not None and high is not None:
             x, upper, lower = number(place[0]), number(high[1]), number(low[1])
-            ends = f"M{number(place[0] - 3)},{upper}h6M{number(place[0] - 3)},{lower}h6"
+            start, width = number(place[0] - line.cap), number(2 * line.cap)
+            ends = f"M{start},{upper}h{width}M{start},{lower}h{width}"
             bar = element("path", d=f"M{x},{upper}V{lower}{ends}", stroke=line.look.colour, stroke_width=1.3)
+        if (first := frame.x.inside(left)) is not None and (last := frame.x.inside(right)) is not None:
+            caps = f"M{number(first)},{number(place[1] - CAP)}v6M{number(last)},{number(place[1] - CAP)}v6"
+            path = f"M{number(first)},{number(place[1])}H{number(last)}{caps}"
+            bar += element("path", d=path, stroke=line.look.colour, stroke_width=1.3)
         dot = marker(line.look.shape, place, 4.2, fill=line.look.colour, stroke="@paper", stroke_width=1)
         parts.append(tipped(tip, _target(place, 9), bar, dot))
     return "".join(parts)

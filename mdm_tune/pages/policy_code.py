@@ -136,4 +136,4 @@ def _code(view: RunView, plan: AdaptiveName, size: int | None, steps: int) -> st
     order = str(sampler.get("order"))
     order = "entropy" if plan.kind == "entropy-bound" else order if order in CONFIDENCES else "confidence"
     first, _, rest = text.rstrip("\n").partition("\n")
-    return f"{first}\n\nimport torch\n\n\n{HEADER}{draw_code(sampler, order)}\n\n{rest}"
+    return f"{first}\n\nimport torch\n\n{HEADER}{draw_code(sampler, order)}\n\n{rest}"

@@ -57,6 +57,7 @@ RIVALRIES: Mapping[Rivalry, Verdict] = {
 }
 DASHES = (None, "7 3", "2 3", "9 3 2 3")  # of the tuned schedules of several budgets, which have one colour
 CURVE = 49  # points of a curve
+WIDE = 4  # between the most and the fewest calls of a chart from which its axis is logarithmic
 MOST_SERIES = 8  # lines of one chart that can be told apart
 Entries = Iterator[tuple[str, Figure]]
 
@@ -141,6 +142,8 @@ def _quality_series(groups: Mapping[str, Sequence[Row]], names: Mapping[str, str
                 [row.estimate.value if math.isfinite(row.estimate.value) else math.nan for row in ordered],
                 low=[low for low, _ in ends],
                 high=[high for _, high in ends],
+                left=[None if row.calls_ends is None else row.calls_ends[0] for row in ordered],
+                right=[None if row.calls_ends is None else row.calls_ends[1] for row in ordered],
                 role=role_of(label),
                 look=looks.of(label),
                 tips=[_tip(names[label], row) for row in ordered],
@@ -163,27 +166,14 @@ def _quality(view: RunView, looks: Looks) -> Entries:
     """
     searched, frontier = view.frontier is not None and view.frontier.searched, view.frontier
     if view.budgets and not searched:
-        groups = _groups(view.budgets)
         where = "" if view.about.exact else ", on the report split of the search"
         data = next((budget.data for budget in view.budgets if budget.data is not None), None)
-        kinds = _kinds(view.budgets)
-        if not kinds:
-            yield "quality", _quality_figure(view, looks, groups, where, data, _names(view.budgets, groups))
+        if not _kinds(view.budgets):
+            yield "quality", _quality_figure(view, looks, _groups(view.budgets), where, data, _names(view.budgets))
         else:
-            rivals = Counter(budget.rival.label for budget in view.budgets if budget.rival is not None)
-            beside = {"linear", *(label for label, _ in rivals.most_common(1))}
-            shown = {label: rows for label, rows in groups.items() if label in beside}
-            yield (
-                "policies",
-                _quality_figure(
-                    view,
-                    looks,
-                    kinds | shown,
-                    ", of the best schedule and of each policy",
-                    data,
-                    {"counts": "schedule"},
-                ),
-            )
+            groups, names = _policy_groups(view.budgets)
+            what = ", of the best schedule and of each policy"
+            yield "policies", _quality_figure(view, looks, groups, what, data, names)
     if frontier is not None:
         yield "frontier", frontier_figure(frontier, axis_of_metric(view), looks.of_policy)
     if view.rows and (frontier is None or searched):
@@ -194,29 +184,32 @@ def _quality(view: RunView, looks: Looks) -> Entries:
 
 
 def _groups(budgets: Sequence[BudgetView]) -> dict[str, list[Row]]:
-    """The rows of the tuned schedules and of each hand-made one, by name. One that all budgets return is shown once."""
-    groups: dict[str, list[Row]] = {
-        "tuned": [Row(label="tuned", steps=each.steps, calls=each.calls, estimate=each.estimate) for each in budgets]
-    }
+    """The rows of the tuned schedules and of each hand-made one, by name. A hand-made winner has its own row alone."""
+    own = [each for each in budgets if not any(each.is_itself(row) for row in each.baselines.values())]
+    tuned = [Row(label="tuned", steps=each.steps, calls=each.calls, estimate=each.estimate) for each in own]
+    groups: dict[str, list[Row]] = {"tuned": tuned} if tuned else {}
     for budget in budgets:
         for name, row in budget.baselines.items():
             groups.setdefault(name, []).append(row)
-    if _returned(budgets):
-        del groups["tuned"]
     return groups
 
 
-def _returned(budgets: Sequence[BudgetView]) -> list[str]:
-    """The name of the hand-made schedule that every budget returns, if there is one."""
-    names = [[name for name, row in budget.baselines.items() if budget.is_itself(row)] for budget in budgets]
-    return names[0][:1] if len({*map(tuple, names)}) == 1 else []
-
-
-def _names(budgets: Sequence[BudgetView], groups: Mapping[str, Sequence[Row]]) -> dict[str, str]:
-    """What the winners are called: chosen where a hand-made schedule is among them."""
-    returned = [name for name in _returned(budgets) if name != "linear"]
-    word = "chosen" if any(budget.hand_made for budget in budgets) else "tuned"
-    return {returned[0]: budgets[0].title} if returned else {"tuned": word}
+def _names(budgets: Sequence[BudgetView]) -> dict[str, str]:
+    """What labels are called: a hand-made winner with the budgets that it won, and tuned schedules as such."""
+    won: dict[str, list[BudgetView]] = {}
+    own = []
+    for budget in budgets:
+        itself = next((label for label, row in budget.baselines.items() if budget.is_itself(row)), None)
+        if itself is None:
+            own.append(budget)
+        elif itself != "linear":
+            won.setdefault(itself, []).append(budget)
+    names = {}
+    for label, found in won.items():
+        at = f" at {and_listed([str(budget.steps) for budget in found])} steps" if len(found) < len(budgets) else ""
+        names[label] = f"{found[0].title}{at}"
+    alike = {budget.title for budget in own}
+    return names | {"tuned": alike.pop() if len(alike) == 1 else "tuned"}
 
 
 def _kinds(budgets: Sequence[BudgetView]) -> dict[str, list[Row]]:
@@ -226,8 +219,23 @@ def _kinds(budgets: Sequence[BudgetView]) -> dict[str, list[Row]]:
         for each in budget.policies:
             if each.estimate is not None:
                 row = Row(label=each.kind, steps=budget.steps, calls=each.calls, estimate=each.estimate)
-                found.setdefault(each.kind, []).append(row)
+                found.setdefault(each.kind, []).append(replace(row, calls_ends=each.ends))
     return found
+
+
+def _policy_groups(budgets: Sequence[BudgetView]) -> tuple[dict[str, list[Row]], dict[str, str]]:
+    """The best of each kind, linear and the best hand-made schedule, each once, and what they are called."""
+    rivals = Counter(budget.rival.label for budget in budgets if budget.rival is not None)
+    best = {(budget.steps, each.policy) for budget in budgets for each in budget.policies if each.kind == "counts"}
+    shown = {
+        label: [row for row in rows if (row.steps, label) not in best]
+        for label, rows in _groups(budgets).items()
+        if label in {"linear", *(label for label, _ in rivals.most_common(1))}
+    }
+    names = {name for _, name in best}
+    (name,) = names if len(names) == 1 else (None,)
+    groups = _kinds(budgets) | {label: rows for label, rows in shown.items() if rows}
+    return groups, {"counts": "best schedule" if name is None else f"best schedule: {short_name(name)}"}
 
 
 def _quality_figure(
@@ -240,18 +248,17 @@ def _quality_figure(
 ) -> Figure:
     """Values against calls. names: what labels are called, where it is not their short name."""
     series = _quality_series(groups, {**short_names(groups), **names}, looks)[:MOST_SERIES]
-    ticks = sorted({float(row.steps) for rows in groups.values() for row in rows if not row.every})
-    if len(ticks) == 1 and any(x != ticks[0] for each in series for x in each.x):
-        ticks = []  # the calls differ, and the budget alone would not say how much
     intervals = "computed exactly" if view.about.exact else "with 95 % intervals"
-    beside = len({x for each in series for x in each.x}) == 1 and len(series) > 1
+    calls, steps = (
+        [x for each in series for x in each.x],
+        {float(row.steps) for rows in groups.values() for row in rows},
+    )
+    single, log = len({*calls}) == 1 and len(series) > 1, len(steps) > 2 and max(calls) >= WIDE * min(calls)
+    name = "denoiser calls of a sequence"
+    name += ", the same for all: points stand side by side" if single else ", on a logarithmic axis" if log else ""
     return lines(
         series,
-        x=Axis(
-            f"denoiser calls of a sequence{', the same for all: points stand side by side' if beside else ''}",
-            log=len(ticks) > 1,
-            ticks=ticks or None,
-        ),
+        x=Axis(name, log=log, ticks=sorted(steps) if log or single else None),
         y=axis_of_metric(view),
         title=f"Value against denoiser calls: {view.about.metric}{where}",
         description=f"{view.about.metric} of each schedule against its denoiser calls, {intervals}. "

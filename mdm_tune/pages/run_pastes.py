@@ -231,7 +231,7 @@ def _given(view: RunView, budget: BudgetView) -> str:
 
 
 def _line_of(counts: Sequence[int]) -> str:
-    return f"counts = {[*counts]}  # tokens to reveal at each step, {sum(counts)} in all"
+    return f"counts = {[*counts]}  # tokens per step, {sum(counts)} in all"
 
 
 def _equal_counts(view: RunView, budget: BudgetView) -> tuple[int, ...] | None:

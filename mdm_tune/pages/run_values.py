@@ -184,6 +184,7 @@ class Row:
         difference: the gain over linear at the same budget, positive if better; None if unknown.
         more: whether it makes over 2 % more calls than linear at that budget, as adaptive policies may.
         every: whether it is an adaptive policy that is the same at every budget.
+        calls_ends: ends of the interval of the calls; None if there is none.
         policy: what it is at all budgets: the label, or the name of an adaptive policy without the value that was set
             for the budget; empty for the label.
     """
@@ -198,6 +199,7 @@ class Row:
     more: bool = False
     every: bool = False
     policy: str = ""
+    calls_ends: tuple[float, float] | None = None
 
     @property
     def name(self) -> str:

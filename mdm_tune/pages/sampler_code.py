@@ -102,9 +102,9 @@ def counts_loop(sampler: Mapping[str, Any], size: int | None = None) -> str:
     """
     block = "" if size is None else BLOCK.format(size=size)
     order = str(sampler.get("order") or "confidence")
-    return f"import torch\n\n\n{HEADER}{draw_code(sampler, order)}\n\n{COUNTS.format(block=block)}"
+    return f"import torch\n\n{HEADER}{draw_code(sampler, order)}\n\n{COUNTS.format(block=block)}"
 
 
 def ancestral_loop(sampler: Mapping[str, Any]) -> str:
     """Lines that reveal one sequence by its alphas."""
-    return f"import itertools\n\nimport torch\n\n\n{HEADER}{draw_code(sampler, None)}\n\n{ANCESTRAL}"
+    return f"import itertools\n\nimport torch\n\n{HEADER}{draw_code(sampler, None)}\n\n{ANCESTRAL}"

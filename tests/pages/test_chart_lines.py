@@ -124,10 +124,28 @@ def test_long_series_have_a_band_and_few_hints() -> None:
         assert down == pytest.approx(bottom + share**2 * (top - bottom), abs=0.11)
 
 
-def test_error_bars_at_one_place_stand_side_by_side() -> None:
-    points = [centre(each) for each in tips(parsed(chart(QUALITY).svg())).values()]
+def test_points_stand_at_their_numbers_and_error_bars_at_one_place_have_ends_of_different_widths() -> None:
+    svg = chart(QUALITY).svg()
+    points = [centre(each) for each in tips(parsed(svg)).values()]
     eights = sorted(x for x, _ in points)[:3]
-    assert [second - first for first, second in pairwise(eights)] == pytest.approx([4, 4], abs=0.11)
+    assert eights[0] == eights[1] == eights[2]
+    assert {6.0, 11.0, 16.0} == {float(width) for width in re.findall(r"h([0-9.]+)M[0-9.]+,[0-9.]+h\1", svg)}
+
+
+def test_points_that_all_share_one_place_stand_side_by_side() -> None:
+    made = [series(name, [value], "other", (8,)) for name, value in (("a", 0.5), ("b", 0.5), ("c", 0.5))]
+    places = sorted(centre(each)[0] for each in tips(parsed(chart(made).svg())).values())
+    assert [second - first for first, second in pairwise(places)] == pytest.approx([4, 4], abs=0.11)
+
+
+def test_an_interval_of_calls_is_drawn_across() -> None:
+    one = Series("a", [4.0, 8.0], [0.5, 0.6], left=[3.0, None], right=[5.0, None])
+    svg = chart([one], x=Axis("calls")).svg()
+    (found,) = re.findall(r"M([0-9.]+),([0-9.]+)H([0-9.]+)M\1,[0-9.]+v6M\3,[0-9.]+v6", svg)
+    place, _ = min(centre(each) for each in tips(parsed(svg)).values())
+    assert float(found[2]) - place == pytest.approx(place - float(found[0]), abs=0.11) and float(found[2]) > place
+    with pytest.raises(ValueError, match="differ in length"):
+        chart([Series("a", [4.0, 8.0], [0.5, 0.6], left=[3.0])])
 
 
 def test_the_name_of_a_line_across_stands_where_it_covers_no_point() -> None:

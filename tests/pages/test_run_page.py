@@ -209,7 +209,7 @@ def many_budgets(count: int, trials: int = 30) -> dict[str, Any]:
 @pytest.mark.parametrize("count", [1, 8])
 def test_a_page_of_any_size_is_small_enough(count: int) -> None:
     text = checked(made(many_budgets(count)))
-    assert read_page(text).text.count("tokens to reveal at each") == count
+    assert read_page(text).text.count("tokens per step,") == count
 
 
 def test_figures_of_two_and_of_many_steps() -> None:

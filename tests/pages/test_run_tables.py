@@ -73,6 +73,15 @@ def test_a_hand_made_winner_has_one_row_in_the_tables_and_one_line_in_the_charts
     assert looks.of("sine") == looks.of("sine", 4) != looks.of("tuned")  # one look in all places
     values = page.text[page.text.index("Values on the report split") :]
     assert values[: values.index("Landscape")].count("sine") == 2  # once at each budget
+    both = made(two_budgets() | {"budgets": [record, {**RIVAL, "steps": 8, "nfe": 8}]})
+    drawn = figures_of(both)["quality"].description
+    assert "; chosen: sine (hand-made) at 4 steps: 0.812 at 4, " in drawn and drawn.count(" at 4,") == 2
+    assert ": tuned: Beta(0.431, 0.761): 0.803 at 8;" in drawn.replace(". ", ": ")
+    best = {"kind": "counts", "policy": "sine", "value": {"value": 0.8125, "ci": [0.8, 0.825]}}
+    best |= {"calls": {"nfe": 4.0, "nfe_ci": None}, "more_calls": False}
+    kinds = made(two_budgets() | {"budgets": [{**record, "policies": [best]}]})
+    assert figures_of(kinds)["policies"].description.count("sine") == 1
+    assert "best schedule: sine: 0.812 at 4" in figures_of(kinds)["policies"].description
     linear = {**BUDGET, "schedule": {"type": "linear", "a": None, "b": None}, **BUDGET["baselines"]["linear"]}
     view = made(two_budgets() | {"budgets": [linear]})
     assert "tuned" not in figures_of(view)["quality"].description.replace("of each schedule", "")
