@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
-from mdm_tune.core.interval_text import interval_text
+from mdm_tune.core.interval_text import interval_decimals, interval_text
 from mdm_tune.core.messages import quantity
 from mdm_tune.core.numerals import significant
 from mdm_tune.core.statistics import Estimate
@@ -13,7 +14,7 @@ from mdm_tune.pages.run_values import GainView, Row
 from mdm_tune.pages.run_views import BudgetView, Rivalry, RunView, State, Verdict
 from mdm_tune.schedules.equal_cost import MORE_CALLS, equal_cost
 
-__all__ = ["at_steps", "best_budget", "few_differ", "headline", "value_text"]
+__all__ = ["at_steps", "best_budget", "few_differ", "headline", "value_text", "value_texts"]
 
 MOST_TOLD = 4  # budgets, as on the first screen
 ROUNDING = 1e-12
@@ -34,6 +35,16 @@ WITHOUT = {  # what is said of budgets without a gain beside one with a gain
 def value_text(estimate: Estimate) -> str:
     """A value without its interval, with the decimals that the interval justifies."""
     return estimate.text.split(" ")[0].replace("infinite", "not finite")
+
+
+def value_texts(*estimates: Estimate) -> list[str]:
+    """Values without their intervals, all with the decimals that the shortest interval justifies."""
+    finite = [each.ci for each in estimates if each.ci is not None and all(map(math.isfinite, each.ci))]
+    least = max((interval_decimals(*ends) for ends in finite), default=0)
+    return [
+        value_text(each) if each.ci is None else interval_text(each.value, each.ci, least=least).split(" ")[0]
+        for each in estimates
+    ]
 
 
 def best_budget(view: RunView) -> BudgetView | None:
@@ -119,18 +130,23 @@ def _named(budget: BudgetView) -> str:
 
 def _values(view: RunView, budget: BudgetView) -> str:
     linear = budget.baselines.get("linear")
-    instead = "" if linear is None else f" instead of {value_text(linear.estimate)}"
-    return f"{view.about.metric} {value_text(budget.estimate)}{instead}"
+    if linear is None:
+        return f"{view.about.metric} {value_text(budget.estimate)}"
+    own, other = value_texts(budget.estimate, linear.estimate)
+    return f"{view.about.metric} {own} instead of {other}"
 
 
 def _gained_at_more_calls(view: RunView, budget: BudgetView) -> str:
     """How much better a winner is than linear, in one sentence with the calls that it makes more."""
-    linear = budget.baselines.get("linear")
-    than = significant(budget.steps if linear is None or linear.calls is None else linear.calls, 4)
-    ratio = "more calls than linear" if budget.call_ratio is None else budget.call_ratio.text
+    if budget.call_ratio is not None:
+        more = budget.call_ratio.text
+    else:
+        linear = budget.baselines.get("linear")
+        than = significant(budget.steps if linear is None or linear.calls is None else linear.calls, 4)
+        more = f"more calls than linear: {significant(budget.calls, 4)} instead of {than}"
     return (
         f"{_named(budget)} is better than linear by {budget.gain.text} at {quantity(budget.steps, 'step')}, "
-        f"{_values(view, budget)}, but makes {ratio}: {significant(budget.calls, 4)} instead of {than}."
+        f"{_values(view, budget)}, but makes {more}."
     )
 
 

@@ -13,7 +13,7 @@ __all__ = ["Bar", "Part", "cost_facts", "costs_of"]
 
 NAMES = {
     "comparison": "comparison on unseen examples",
-    "pilots": "linear and squared-sine in advance",
+    "pilots": "linear and squared-sine, scored before the trials",
     "own_answers": "the model\u2019s own answers",
 }
 SHADES = {"own_answers": "profile"}  # both come before the trials
@@ -60,8 +60,8 @@ def costs_of(view: RunView) -> list[Bar]:
         comparison = [part for part in parts if part.kind == "comparison"]
         bars.append(
             Bar(
-                "the grid of arXiv:2509.13866",
-                (Part("trials", "its 10 x 10 schedules, equal counts once", sum(grid)), *comparison),
+                "the grid of arXiv:2509.13866, computed and not run",
+                (Part("trials", "its 10 x 10 schedules, those with equal counts once", sum(grid)), *comparison),
             )
         )
     return bars
@@ -78,8 +78,8 @@ def cost_facts(view: RunView) -> Iterator[tuple[str, str]]:
         if len(bars) > 1 and trials:
             yield (
                 "against the grid",
-                f"{100 * bars[0].rows / bars[1].rows:.2g} % of its rows, as the bars show; {100 * trials / grid:.2g} % "
-                "without the comparison on unseen examples, which both need",
+                f"{100 * bars[0].rows / bars[1].rows:.2g} % of the rows that it would take; "
+                f"{100 * trials / grid:.2g} % without the comparison on unseen examples, which both need",
             )
     for budget in view.budgets if view.cost is not None else ():
         dropped = f", {large(budget.dropped)} of them dropped early" if budget.dropped else ""

@@ -122,7 +122,7 @@ def read_run(records: RunRecords) -> RunView:
         warnings=(*_warnings(found), *([OTHER] if other else [])),
         cheapest=str(policies.get("sentence") or ""),
         shared=SharedView.of(search["shared"]) if search and search.get("shared") else None,
-        claims=_claims((search or {}).get("confidence") or {}),
+        claims=_claims((search or {}).get("confidence") or {"budgets": len(budgets)}),
         progress=None if progress is None or search is not None else _progress(progress, records.trials),
     )
     return with_brief_names(view)

@@ -11,7 +11,8 @@ from mdm_tune.pages.headlines import best_budget
 from mdm_tune.pages.landscapes import where_trials_are, wins_at_edge
 from mdm_tune.pages.names import FIGURES, and_listed, cut_text, figure_name, large, role_of, short_name, short_names
 from mdm_tune.pages.run_looks import Looks
-from mdm_tune.pages.run_views import NOTHING, BudgetView, RunView, State
+from mdm_tune.pages.run_views import BudgetView, RunView, State
+from mdm_tune.pages.sentences import asked, filled, most_calls
 from mdm_tune.schedules.box import EXACTLY_NAMED, NAMED
 from mdm_tune.schedules.equal_cost import MORE_CALLS
 from mdm_tune.schedules.labels import Label
@@ -64,8 +65,8 @@ def sections_of(view: RunView, looks: Looks, drawn: Collection[str]) -> list[Sec
         sections.append(Section("profile", "Profile", (text,)))
     if searched or view.rows:
         text = (
-            "All samples of an example are drawn from the same noise. Tokens that differ are underlined: dotted and "
-            "solid where the first two samples differ."
+            f"{_about_noise(view)} Tokens that differ are underlined: dotted and solid where the first two samples "
+            "differ."
         )
         if any(pair.third is not None for pair in view.pairs):
             text += " A dashed line is below tokens of the third sample that differ from those of the second one."
@@ -74,27 +75,42 @@ def sections_of(view: RunView, looks: Looks, drawn: Collection[str]) -> list[Sec
         sections.append(Section("samples", "Samples", (text,)))
         sections.append(Section("diversity", "Diversity", tuple(_about_diversity(view))))
     if view.cost or view.evaluate_cost:
-        text = "A denoiser row is one sequence that the model evaluates once. It does not depend on the machine."
+        text = (
+            "A denoiser row is one sequence that the model evaluates once. The number of rows does not depend on the "
+            "machine."
+        )
+        if asked(view):
+            text += " Tokens are those of prompt and answer."
         sections.append(Section("cost", "Cost", (text,)))
     text = "With the same versions on the same kind of machine the command gives the same numbers." if done else ""
     sections.append(Section("provenance", "Provenance", tuple(filter(None, (text,)))))
     return sections
 
 
+def _about_noise(view: RunView) -> str:
+    """What the samples of an example share: their noise, where anything is drawn at random."""
+    sampler = view.about.section("sampler")
+    drawn = sampler.get("order") == "random" or sampler.get("reveal") != "fixed"
+    drawn = drawn or sampler.get("temperature") != 0 or bool(sampler.get("confidence_temperature"))
+    if sampler.get("type") == "builtin" and not drawn:
+        return "Nothing is drawn at random here: samples differ by what each step reveals alone."
+    return "All samples of an example are drawn from the same noise."
+
+
 def _about_quality(view: RunView) -> Iterator[str]:
     best = "Higher" if view.about.maximize else "Lower"
-    yield f"{best} is better. Schedules are compared at equal numbers of denoiser calls, on the same examples."
+    yield (
+        f"{best} is better. At each number of steps all are compared with linear, on the same examples. Schedules make "
+        "equally many denoiser calls, unless a column of calls says otherwise."
+    )
     if not view.about.exact:
-        together = ""
-        if len(view.budgets) > 1:
-            together = " Intervals of gains hold for all budgets together, those of values each by itself."
         yield (
-            f"Gains are paired example by example.{together} Intervals are about other examples, not about a search "
-            "with another seed."
+            f"Gains are paired example by example.{_about_intervals(view)} Intervals are about other examples, not "
+            "about a search with another seed."
         )
     if any(budget.policies for budget in view.budgets):
         yield (
-            "Each policy was tuned to the calls of linear. Gains are corrected for all of them at all budgets. "
+            "Each policy was tuned to make as many calls as linear. The table has those that it made. "
             f"{_about_marks(view)}".rstrip()
         )
         if view.cheapest:
@@ -111,18 +127,34 @@ def _about_quality(view: RunView) -> Iterator[str]:
             yield "The schedules that the search found are not among its rows."
 
 
+def _about_intervals(view: RunView) -> str:
+    """For how many comparisons the intervals of gains hold together."""
+    hand_made = max(
+        (sum(Label.read(name).name != "linear" for name in budget.baselines) for budget in view.budgets), default=0
+    )
+    if not view.budgets or view.claims * max(1, hand_made) < 2:
+        return ""
+    texts = [f"those over linear for {quantity(view.claims, 'comparison')}"] if view.claims > 1 else []
+    if hand_made:
+        texts.append(f"those with hand-made schedules for {view.claims * hand_made}")
+    return (
+        f" Their intervals are corrected (Bonferroni), so that they hold together at 95 %: {and_listed(texts)}. "
+        "Those of values hold each by itself."
+    )
+
+
 def _about_marks(view: RunView) -> str:
     """What the words more and less diverse mean in the table of kinds, where they stand there."""
     kinds, text = [each for budget in view.budgets for each in budget.policies], ""
     if any(each.more for each in kinds):
         text += (
-            f"A gain at over {100 * MORE_CALLS:g} % more calls than those of linear, marked as more, is not claimed as "
-            "one at equal cost, also where the interval of the calls includes those of linear. "
+            f"Where these are over {100 * MORE_CALLS:g} % more than linear's, they are marked as more, and the gain is "
+            "not claimed as one at equal calls. This is so even where their interval includes the calls of linear. "
         )
     if any(each.less_diverse for each in kinds):
         text += (
-            "A gain of samples marked as less diverse does not count: they lose diversity over the limit, also "
-            "compared with linear at the same steps."
+            "A gain marked as less diverse does not count: the samples lose more diversity than is allowed, also in "
+            "comparison with linear at the same steps."
         )
     return text
 
@@ -165,9 +197,15 @@ def _about_pasting(view: RunView) -> Iterator[str]:
             f"A policy decides at each step how many tokens to reveal; {how}. The number of steps beside it is its "
             "budget: the mean number of calls for which its value was set. It is no limit for one sequence."
         )
-    tokens = f"sequences of {view.about.length} tokens" if view.about.length else "sequences of this length"
+    if any(budget.policy for budget in view.budgets):
+        yield f"In a batch the slowest sequence decides how long all wait{_slowest(view)}."
+    tokens = filled(view) or "sequences of this length"
     sampler = f", sampled with {view.sampler}" if view.sampler else ""
-    other = "" if all(budget.policy for budget in view.budgets) else " For other lengths use load_schedule."
+    other = (
+        ""
+        if all(budget.policy for budget in view.budgets)
+        else " For other lengths: load_schedule(path).counts(length, steps)."
+    )
     yield f"All of this holds for this model and {tokens}{sampler}.{other}"
     own = {budget.steps: budget.stand_ins for budget in view.budgets if budget.stand_ins}
     which = "winner" if view.shared is None else "shared schedule"
@@ -176,10 +214,15 @@ def _about_pasting(view: RunView) -> Iterator[str]:
         texts.setdefault(text, []).append(str(steps))
     for text, at in texts.items():
         shown = f"{and_listed(at)} step{'' if at == ['1'] else 's'}"
-        if text.startswith(NOTHING):
-            yield f"No schedule is known that may take the place of the {which} at {shown}: {text[len(NOTHING) :]}."
-        else:
-            yield f"In place of the {which} at {shown}: {text}."
+        yield f"In place of the {which} at {shown}: {text}."
+    if texts:
+        yield "Other schedules and policies were not tested in its place."
+
+
+def _slowest(view: RunView) -> str:
+    """The most calls that a sequence took, where they vary; empty if it is not known."""
+    found = most_calls(view.budgets)
+    return f": a sequence takes up to {found}" if found else ""
 
 
 def _about_shared(view: RunView) -> Iterator[str]:

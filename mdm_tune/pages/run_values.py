@@ -12,7 +12,6 @@ from mdm_tune.core.statistics import Estimate
 from mdm_tune.pages.names import short_name
 
 __all__ = [
-    "NOTHING",
     "CurveView",
     "GainView",
     "LossView",
@@ -28,7 +27,6 @@ __all__ = [
 
 Record = Mapping[str, Any]
 BETA = re.compile(r"beta:[0-9.e-]*[0-9],[0-9.e-]*[0-9]")
-NOTHING = "nothing, "  # begins a text of stand-ins where there are none
 
 
 @dataclass(frozen=True)

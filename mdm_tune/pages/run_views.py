@@ -12,7 +12,6 @@ from mdm_tune.core.statistics import Estimate
 from mdm_tune.pages.frontier import FrontierView
 from mdm_tune.pages.names import short_name
 from mdm_tune.pages.run_values import (
-    NOTHING,
     CurveView,
     GainView,
     LossView,
@@ -29,7 +28,6 @@ from mdm_tune.schedules.equal_cost import CallRatio
 from mdm_tune.schedules.labels import Label
 
 __all__ = [
-    "NOTHING",
     "About",
     "BudgetView",
     "CurveView",

@@ -20,14 +20,14 @@ def beside_linear(pair: Mapping[str, Any]) -> str:
 
 
 def calls_saved(pair: Mapping[str, Any]) -> str:
-    """How many times fewer calls these are, with the interval or the reason that there is none.
+    """How many times as many calls linear makes, with the interval or the reason that there is none.
 
     Args:
         pair: As in the record of a search; records of earlier versions say nothing of an interval.
     """
     ratio, ends = float(pair["ratio"]), pair.get("ratio_ci")
     if ends is not None:
-        return f"{interval_text(ratio, (float(ends[0]), float(ends[1])))} times fewer denoiser calls"
+        return f"linear makes {interval_text(ratio, (float(ends[0]), float(ends[1])))} times as many denoiser calls"
     if pair.get("calls_vary") is None:
         why = "without an interval"
     else:
@@ -36,4 +36,4 @@ def calls_saved(pair: Mapping[str, Any]) -> str:
             if pair["calls_vary"]
             else "the same for every example"
         )
-    return f"{ratio:.1f} times fewer denoiser calls ({why})"
+    return f"linear makes {ratio:.1f} times as many denoiser calls ({why})"

@@ -9,7 +9,7 @@ from typing import Literal
 from mdm_tune.core.messages import listed, quantity
 from mdm_tune.core.numerals import significant
 from mdm_tune.pages.diversity_sentences import diversity_texts
-from mdm_tune.pages.headlines import at_steps, few_differ, value_text
+from mdm_tune.pages.headlines import at_steps, few_differ, value_text, value_texts
 from mdm_tune.pages.names import and_listed, figure_name, large, short_name, time_text
 from mdm_tune.pages.run_views import BudgetView, GainView, RunView, Verdict
 from mdm_tune.pages.savings import beside_linear, calls_saved
@@ -17,9 +17,10 @@ from mdm_tune.schedules.adaptive_names import parse_adaptive
 from mdm_tune.schedules.equal_cost import MORE_CALLS
 from mdm_tune.schedules.labels import Label
 
-__all__ = ["Finding", "caveat", "findings", "lead", "verdict_text"]
+__all__ = ["Finding", "asked", "caveat", "filled", "findings", "lead", "most_calls", "verdict_text"]
 
 Kind = Literal["good", "bad", "note"]
+METHOD = " (Student's, widened for skew and few examples)"  # as docs/intervals.md says
 ROWS = "denoiser rows (sequences through the model)"
 
 
@@ -48,14 +49,14 @@ def lead(view: RunView) -> list[tuple[str, str]]:
     parts = []
     if budgets or view.progress is not None:
         steps = [budget.steps for budget in budgets] if view.progress is None else [*view.progress.steps]
-        tokens = f" of {quantity(about.length, 'token')}" if about.length else ""
+        within = f", in {found}" if (found := filled(view)) else ""
         shown = f"{listed(steps[:-1])} and {steps[-1]}" if len(steps) > 1 else listed(steps)
         of = f" of {shown} steps" if steps else " step"
-        what = f"how many tokens each{of} reveals, in sequences{tokens}"
+        what = f"how many tokens each{of} reveals{within}"
         if any(budget.policies for budget in budgets):
             what = (
-                f"the policy that decides how many tokens a call reveals, with as many calls in the mean as linear at "
-                f"{shown} steps, in sequences{tokens}"
+                f"the policy that decides how many tokens a call reveals, to make as many calls in the mean as linear "
+                f"at {shown} steps{within}"
             )
         parts.append(("Tuned", f"{what}; the model stays as it is"))
     if any("linear" in budget.baselines for budget in budgets):
@@ -74,18 +75,52 @@ def lead(view: RunView) -> list[tuple[str, str]]:
     if about.exact:
         parts.append(("How surely", "values are computed exactly and have no sampling error"))
     elif examples:
-        together = ", for all budgets together" if len(budgets) > 1 else ""
-        parts.append(
-            (
-                "How surely",
-                f"95 % intervals{together}, over {quantity(examples, 'example')} that nothing else used "
-                "(the report split)",
-            )
-        )
+        parts.append(("How surely", _how_surely(view, examples)))
+    if budgets:
+        parts.append(("Cost in use", _cost_in_use(budgets)))
     if view.cost is not None and budgets:
         rows, _, seconds = view.cost
-        parts.append(("Cost", f"{_more_calls(budgets)}; the search took {time_text(seconds)} and {large(rows)} {ROWS}"))
+        compared = view.rows_of.get("comparison", 0)
+        share = f", {large(compared)} of them to compare the best trials on unseen examples" if compared else ""
+        parts.append(("Cost of the search", f"{time_text(seconds)} and {large(rows)} {ROWS}{share}"))
     return parts
+
+
+def _how_surely(view: RunView, examples: int) -> str:
+    """The method of the intervals, for how many comparisons they hold together, and on what they rest."""
+    together = f", corrected for {view.claims} comparisons with linear (Bonferroni)" if view.claims > 1 else ""
+    used = "that took no part in choosing the winners " if view.budgets else ""
+    split = "(the report split)"
+    return f"95 % intervals{METHOD}{together}, over {quantity(examples, 'example')} {used}{split}"
+
+
+def asked(view: RunView) -> bool:
+    """Whether answers follow prompts."""
+    data = view.about.section("dataset")
+    return bool(data.get("prompt") or data.get("task"))
+
+
+def filled(view: RunView) -> str:
+    """What the sampler fills, in words; empty if its length is not known."""
+    if not view.about.length:
+        return ""
+    tokens = quantity(view.about.length, "token")
+    return f"answers of {tokens} after a prompt" if asked(view) else f"sequences of {tokens}"
+
+
+def most_calls(budgets: Sequence[BudgetView]) -> str:
+    """The most calls that one sequence took with each adaptive winner, in words; empty if it is not known."""
+    found = [(each.steps, each.reveals[each.label].most_calls(1)) for each in budgets if each.label in each.reveals]
+    return and_listed([f"{quantity(calls, 'call')} at {quantity(steps, 'step')}" for steps, calls in found])
+
+
+def _cost_in_use(budgets: Sequence[BudgetView]) -> str:
+    text = _more_calls(budgets)
+    if not any(budget.adaptive for budget in budgets):
+        return text
+    found = most_calls(budgets)
+    slowest = f", which took up to {found}" if found else ""
+    return f"{text} in the mean; a batch waits for its slowest sequence{slowest}"
 
 
 def _more_calls(budgets: Sequence[BudgetView]) -> str:
@@ -127,26 +162,28 @@ def _savings(view: RunView) -> Iterator[Finding]:
     budget, at, linear_steps = budgets.get(saved["steps"]), quantity(saved["steps"], "step"), saved["linear_steps"]
     last = linear_steps >= max(budgets, default=0)
     subject = "the tuned schedule" if budget is None else budget.subject
+    made = None if budget is None or budget.calls == budget.steps else significant(budget.calls, 4)
+    calls = "" if made is None else f", with {made} calls in the mean,"
     values = _values_beside(budget, budgets.get(linear_steps))
     text = (
-        f"At {at} {subject} {beside_linear(saved)} linear at {linear_steps}{values}{margin}: "
-        f"{'at least ' if last else ''}{calls_saved(saved)}."
+        f"At {at} {subject}{calls} {beside_linear(saved)} linear at {linear_steps}{values}{margin}: "
+        f"{calls_saved(saved)}."
     )
     if last:
-        text += f" Linear was not scored at more than {quantity(linear_steps, 'step')}."
+        caught = ", so it is not known where it catches up" if saved.get("better") else ""
+        text += f" Linear was not scored at more than {quantity(linear_steps, 'step')}{caught}."
     if saved.get("linear_too"):
-        text += f" Linear at {at} is so too, so the saving is not that of the search."
+        text += f" So is linear at {at}: the saving is not that of the search."
     yield Finding("note" if saved.get("linear_too") else "good", text)
 
 
 def _values_beside(budget: BudgetView | None, larger: BudgetView | None) -> str:
     """The value of a budget and that of linear at a larger one; empty if that is not known."""
     linear = None if larger is None else larger.baselines.get("linear")
-    return (
-        ""
-        if budget is None or linear is None
-        else f", {value_text(budget.estimate)} against {value_text(linear.estimate)}"
-    )
+    if budget is None or linear is None:
+        return ""
+    own, other = value_texts(budget.estimate, linear.estimate)
+    return f", {own} against {other}"
 
 
 def _of_the_headline(view: RunView) -> Iterator[Finding]:
@@ -188,8 +225,8 @@ def _best_found(view: RunView) -> Iterator[Finding]:
         yield Finding(
             "note",
             f"The best schedule that the search found at {quantity(budget.steps, 'step')} is {short_name(label)}: "
-            f"{value_text(best)} on the {quantity(best.count or 0, 'example')} by which schedules are chosen, where "
-            f"{budget.name} has {value_text(chosen)}, {abs(best.value - chosen.value):.2g} {other_side}.",
+            f"{best.text} on the {quantity(best.count or 0, 'example')} by which schedules are chosen, where "
+            f"{budget.name} has {chosen.text}, {abs(best.value - chosen.value):.2g} {other_side}.",
         )
 
 

@@ -99,8 +99,11 @@ class StandIns(JsonRecord):
                 if shown:
                     parts.append(f"{words}: {', '.join(shown)} (the winner's gain, corrected: {gains_over})")
         if gains and not kept:
-            limit = f"loses more than {100 * SHARE:g} % of the gain over linear" if gain > ROUNDING else "is worse"
-            parts.append(f"each baseline {limit}" if exact else "each baseline is shown to be worse")
+            several = len(gains) > 1
+            limit = f"{'are' if several else 'is'} {'' if exact else 'shown to be '}worse"
+            if exact and gain > ROUNDING:
+                limit = f"{'lose' if several else 'loses'} more than {100 * SHARE:g} % of the gain over linear"
+            parts.append(f"{_none_of([*gains])}, which {limit}")
         return cls(rounder=rounder, baselines=kept, text="; ".join(parts))
 
 
@@ -165,6 +168,11 @@ def rounder_at(places: Sequence[Place], box: Box) -> list[Rounder] | None:
         if fitting:
             return min(fitting, key=lambda row: sum(max(each.most, 0.0) for each in row))
     return None
+
+
+def _none_of(names: Sequence[str]) -> str:
+    """The names of all that cannot stand in."""
+    return f"none of {', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else f"not {names[0]}"
 
 
 def _exact_loss(name: str, loss: float, gain: float) -> str:

@@ -425,8 +425,8 @@ def test_figures_of_diversity_say_what_they_are_and_on_how_many_samples() -> Non
     page = read_page(checked(with_a_rival()))
     assert "128 samples of each, with 95 % intervals" in page.text
     assert "distinct trigrams" in page.text and "distinct tokens" not in page.text
-    assert "Token entropy is 2.0 % [-0.4, 4.4] below it at" in page.text
-    said = "No figure of diversity"
+    said = "In token entropy the samples fall below linear at 64 steps by 2.0 % [-0.4, 4.4] at 4 steps, where linear is"
+    assert f"{said} 1.1 % below it and hand-made sine is " in page.text
     assert page.text.count(said) == 1 and "errors count as diverse too" in page.text
 
 

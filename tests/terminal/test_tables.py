@@ -140,14 +140,14 @@ def test_the_budgets_stand_side_by_side() -> None:
 
 def test_the_headline_says_what_is_saved_and_what_it_takes_for_granted() -> None:
     how = "(margin 1 %, one-sided 95 %, corrected for 1 comparison)"
-    claim = "at 8 steps the tuned schedule is as good as linear at 16: 2.0 times fewer denoiser calls "
+    claim = "at 8 steps the tuned schedule is as good as linear at 16: linear makes 2.0 times as many denoiser calls "
     claim += f"(without an interval) {how}"
     together = "gains are claimed where they hold for all 2 budgets together at 95 %"
     assert headline(search_result()) == [together, claim]
     better = headline(search_result(better=True, ratio_ci=[1.9, 2.1], calls_vary=True))[1]
-    assert "is better than linear at 16: 2.00 [1.90, 2.10] times fewer denoiser calls (margin" in better
+    assert "is better than linear at 16: linear makes 2.00 [1.90, 2.10] times as many denoiser calls (margin" in better
     fixed = headline(search_result(calls_vary=False))[1]
-    assert "2.0 times fewer denoiser calls (the same for every example) (margin" in fixed
+    assert "linear makes 2.0 times as many denoiser calls (the same for every example) (margin" in fixed
     also = "  so is linear at 8 steps: the saving is not the schedule's"
     assert headline(search_result(linear_too=True))[2] == also
     assert headline(search_result(flags=["less-diverse:x"]))[2] == "  its samples are flagged: less-diverse:x"
