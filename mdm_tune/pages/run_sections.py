@@ -197,15 +197,11 @@ def _about_pasting(view: RunView) -> Iterator[str]:
             f"A policy decides at each step how many tokens to reveal; {how}. The number of steps beside it is its "
             "budget: the mean number of calls for which its value was set. It is no limit for one sequence."
         )
-    if any(budget.policy for budget in view.budgets):
         yield f"In a batch the slowest sequence decides how long all wait{_slowest(view)}."
     tokens = filled(view) or "sequences of this length"
     sampler = f", sampled with {view.sampler}" if view.sampler else ""
-    other = (
-        ""
-        if all(budget.policy for budget in view.budgets)
-        else " For other lengths: load_schedule(path).counts(length, steps)."
-    )
+    plain = any(budget.counts for budget in view.budgets)
+    other = " For another length: load_schedule(path).counts(length, steps)." if plain else ""
     yield f"All of this holds for this model and {tokens}{sampler}.{other}"
     own = {budget.steps: budget.stand_ins for budget in view.budgets if budget.stand_ins}
     which = "winner" if view.shared is None else "shared schedule"

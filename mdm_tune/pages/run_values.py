@@ -263,10 +263,9 @@ class SharedView:
 
 def stand_ins_in(record: Record) -> str:
     """What may stand in for a winner, in words; empty if the record does not say it."""
-    found = record.get("stand_ins") or {}
-    text = str(found.get("text") or "")
+    text = str((record.get("stand_ins") or {}).get("text") or "")
     text = BETA.sub(lambda match: short_name(match[0]), text)
-    return text if not text or found.get("rounder") or found.get("baselines") else f"{NOTHING}{text}"
+    return text.replace("each baseline", "no other baseline, as each")  # of earlier versions
 
 
 def baselines_in(record: Record) -> tuple[str, ...]:
