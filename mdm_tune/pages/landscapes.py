@@ -130,7 +130,9 @@ def where_trials_are(budget: BudgetView, about: About, looks: Looks) -> str:
             "of policies" if budget.policies or budget.adaptive else "that the run does not list",
         ),
     )
-    return f"The {quantity(total, 'trial')}: {', '.join(f'{count} {where}' for count, where in parts if count)}."
+    dropped = sum(point.dropped for point in budget.points)
+    early = f", {dropped} of them dropped early" if dropped else ""
+    return f"The {quantity(total, 'trial')}{early}: {', '.join(f'{count} {where}' for count, where in parts if count)}."
 
 
 def _in_family(looks: Looks) -> list[Place]:

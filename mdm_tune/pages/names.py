@@ -40,10 +40,14 @@ FIGURES = {  # of diversity, as records call them, and what they are
 RULES = {  # what each kind of policy reveals at a step
     "counts": "as many tokens as its counts say, known in advance: those that come first in the order of the sampler",
     "threshold": "every token whose confidence is at least the number",
-    "entropy-bound": "the tokens of least entropy, while all but the largest sum to at most the number, in nats",
-    "quota": "at least the counts of its schedule at # steps, and more where the confidence exceeds the number after @",
-    "cap": "at most the counts of its schedule at # steps, and fewer where the confidence is below the number after @",
-    "klass": "tokens whose confidence exceeds the number after @ and that changed by less than the first one, in nats",
+    "entropy-bound": "the surest tokens, one after the other, until the entropies of those taken sum to more than the "
+    "number, in nats",
+    "quota": "at least as many tokens as its schedule does with the number of steps after #, and every other one whose "
+    "confidence exceeds the number after @",
+    "cap": "at most as many tokens as its schedule does with the number of steps after #, and only those whose "
+    "confidence exceeds the number after @",
+    "klass": "every token whose confidence exceeds the number after @ and whose prediction moved, at the last two "
+    "calls, by less than the number before @ (a KL divergence in nats)",
 }
 
 

@@ -34,7 +34,7 @@ REFRESH = 10  # seconds between two readings of the page of a running search
 CARDS = 4  # budgets that stand on the first screen
 WEIGHTS = ("linear", "squared-sine")
 WHY = {
-    "first": "one of the first two that differ, whatever their values",
+    "first": "one of the first two that differ, not picked by their values",
     "largest gain": "the largest gain of all examples",
     "largest loss": "the largest loss of all examples",
 }

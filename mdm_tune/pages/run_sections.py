@@ -21,6 +21,7 @@ __all__ = ["Section", "figures_meant", "origins", "sections_of", "tuned_rows"]
 
 WITH_VALUES = ("beta", "counts", "alphas", "shift")
 FEW = 20  # trials of a map that knows little
+DOTS = "A dot is a trial; a hollow one was dropped early, and its value is an estimate."
 LONGEST = 60  # characters of the name of a schedule in a sentence
 
 
@@ -47,16 +48,12 @@ def sections_of(view: RunView, looks: Looks, drawn: Collection[str]) -> list[Sec
         sections.append(Section("use", "Paste", (*_about_shared(view), *_about_pasting(view))))
     if searched or view.rows:
         sections.append(Section("quality", "Quality", tuple(_about_quality(view))))
-    if searched or (view.progress is not None and view.progress.points):
-        sections.append(
-            Section(
-                "landscape",
-                "Landscape",
-                tuple(_about_maps(view, looks)) if any(name.startswith("landscape-") for name in drawn) else (),
-            )
-        )
+    mapped = any(name.startswith("landscape-") for name in drawn)
+    if mapped:
+        sections.append(Section("landscape", "Landscape", tuple(_about_maps(view, looks))))
     if searched:
-        sections.append(Section("schedule", "Tokens per step", tuple(_about_steps(view))))
+        why = () if mapped else (_without_a_map(view),)
+        sections.append(Section("schedule", "Tokens per step", (*_about_steps(view), *why)))
     if view.curves:
         text = (
             "The cross-entropy of a hidden token when some random tokens are visible. Where the curve falls steeply, "
@@ -64,12 +61,7 @@ def sections_of(view: RunView, looks: Looks, drawn: Collection[str]) -> list[Sec
         )
         sections.append(Section("profile", "Profile", (text,)))
     if searched or view.rows:
-        text = (
-            f"{_about_noise(view)} Tokens that differ are underlined: dotted and solid where the first two samples "
-            "differ."
-        )
-        if any(pair.third is not None for pair in view.pairs):
-            text += " A dashed line is below tokens of the third sample that differ from those of the second one."
+        text = f"{_about_noise(view)} Tokens that differ are marked."
         if any(pair.example for pair in view.pairs):
             text += " Above them stands what was asked, with the reference answer in \u27e8 \u27e9."
         sections.append(Section("samples", "Samples", (text,)))
@@ -251,7 +243,17 @@ def _about_maps(view: RunView, looks: Looks) -> Iterator[str]:
     if mapped:
         yield from _about_map(view, best if best in mapped else mapped[0], looks)
     else:
-        yield "Lighter is better. A dot is a trial. What lies far from the trials is not known."
+        yield f"Lighter is better. {DOTS} What lies far from the trials is not known."
+
+
+def _without_a_map(view: RunView) -> str:
+    """Why the page has no map over a and b."""
+    points = sum(len(budget.points) for budget in view.budgets)
+    if points:
+        return f"There is no map over a and b: {quantity(points, 'trial')} of Beta(a, b) are too few for one."
+    if any(budget.policies or budget.adaptive for budget in view.budgets):
+        return "There is no map over a and b: no trial was of Beta(a, b)."
+    return "There is no map over a and b: this folder does not list its trials."
 
 
 def _about_map(view: RunView, budget: BudgetView, looks: Looks) -> Iterator[str]:
@@ -261,19 +263,19 @@ def _about_map(view: RunView, budget: BudgetView, looks: Looks) -> Iterator[str]
     if full:
         best = max(full, key=lambda point: sign * point.value)
         linear = next((point for point in full if (point.a, point.b) == EXACTLY_NAMED["linear"]), None)
-        beside = "" if linear is None or linear is best else f", linear {linear.value:.3g}"
+        beside = "" if linear is None or linear is best else f", that of linear {linear.value:.3g}"
         equal = sum(point.value == best.value for point in full) - 1
         others = f" {equal} other{' trial has' if equal == 1 else ' trials have'} the same value." if equal else ""
         where = budget.name if (best.a, best.b) == (budget.a, budget.b) else f"Beta({best.a:.3g}, {best.b:.3g})"
         yield (
-            f"{at} the best trial is {where}. On the examples of the trials its {view.about.metric} is "
-            f"{best.value:.3g}{beside}.{others}"
+            f"{at} the best trial is {where}. On the examples of the trials, which are not those of the tables, its "
+            f"{view.about.metric} is {best.value:.3g}{beside}.{others}"
         )
     yield "Linear is (0.5, 0.5), squared-sine (1, 1)."
     finalists = " A ring is a finalist, which was compared again on other examples." if budget.choose else ""
     yield (
-        f"Lighter is better. A dot is a trial.{finalists} The colours are a guess from the trials, by a Gaussian "
-        "process: what lies far from the trials is not known."
+        f"Lighter is better. {DOTS}{finalists} The colours are a guess from the trials, by a Gaussian process: what "
+        "lies far from the trials is not known."
     )
     if budget.adaptive:
         yield (
@@ -288,7 +290,7 @@ def _about_map(view: RunView, budget: BudgetView, looks: Looks) -> Iterator[str]
     if examples:
         yield f"{where_trials_are(budget, view.about, looks)} Each had at most {large(examples)} examples."
         if len(budget.points) < FEW:
-            yield "So few trials say little of the whole map."
+            yield f"With {quantity(len(budget.points), 'trial')} most of the map is such a guess."
     if any(wins_at_edge(each, view.about, looks) for each in view.budgets):
         yield "A winner lies at the edge of its map: schedules beyond the box of the search may be better."
 

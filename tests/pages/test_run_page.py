@@ -392,7 +392,7 @@ def test_the_best_hand_made_schedule_stands_beside_the_tuned_one_everywhere() ->
     assert "sine is at 0.71 halfway" in found["alpha"].description
     page = read_page(checked(view))
     assert {2.5125, 0.625} <= page.numbers and len(page.named("ins")) == 2
-    assert "dashed line is below tokens of the third sample" in page.text
+    assert "dashed in the third, other than in the second" in page.text
 
 
 def test_a_schedule_has_one_colour_and_one_marker_on_the_whole_page(text_run: PageRun) -> None:

@@ -51,7 +51,9 @@ def test_each_kind_of_policy_has_a_row_and_a_point_at_the_calls_that_it_made() -
         "At no more calls than linear (2 % tolerated): Beta(0.5, 0.75) with 4 calls, +0.030 [0.018, 0.042]" in page.text
     )
     assert 'href="#equal-4">Command to paste' in run_page(view)
-    assert "every token whose confidence is at least the number" in page.text and "changed by" not in page.text
+    assert (
+        "every token whose confidence is at least the number" in page.text and "its prediction moved" not in page.text
+    )
     assert "4 steps: Beta(0.5, 0.75), better than linear at no more calls" in page.text
     assert "--to sglang --steps 4" in page.text or "--to json --steps 4" in page.text
 
@@ -111,9 +113,9 @@ def test_the_map_says_that_an_adaptive_winner_is_not_on_it_and_what_few_trials_k
         assert "At 4 steps the winner is a policy, which has no place here." in about
         placed = f"{count - 1} dots, 1 under the mark of the best trial"
         rest = f", {20 - count} of policies" if few else ""
-        assert f"The {max(20, count)} trials: {placed}{rest}." in about
+        assert f"The {max(20, count)} trials, {count // 3} of them dropped early: {placed}{rest}." in about
         assert "Each had at most 64 examples." in about
-        assert ("So few trials say little" in about) == few
+        assert (f"With {count} trials most of the map is such a guess." in about) == few
         assert "far from the trials is not known" in about and "hatched" not in about
 
 
@@ -144,8 +146,8 @@ def test_the_map_says_what_it_shows_and_which_trials_lie_under_other_marks() -> 
         " ".join(each.about) for each in sections_of(view, Looks(view), ["landscape-4"]) if each.id == "landscape"
     )
     assert (
-        "At 4 steps the best trial is Beta(2, 0.25). On the examples of the trials its spelling is 0.875, linear 0.75. "
-        "1 other trial has the same" in about
+        "At 4 steps the best trial is Beta(2, 0.25). On the examples of the trials, which are not those of the tables, "
+        "its spelling is 0.875, that of linear 0.75. 1 other trial has the same" in about
     )
     assert "Linear is (0.5, 0.5), squared-sine (1, 1)." in about
     assert "sine is no Beta(a, b) and not on the map; sine is the winner." in about
@@ -186,3 +188,20 @@ def test_a_custom_metric_and_files_of_data_are_called_by_their_names() -> None:
     description |= {"sampler": "", "config": {"dataset": data}, "fingerprints": {}, "versions": {}}
     view = made(two_budgets() | {"description": description})
     assert (view.about.metric, view.about.data) == ("spelling", "jsonl tune: a.jsonl, report: b.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"trial_points": points(2)}, "2 trials of Beta(a, b) are too few for one."),
+        ({"policy": "threshold:0.5", "counts": None}, "no trial was of Beta(a, b)."),
+        ({}, "this folder does not list its trials."),
+    ],
+)
+def test_a_page_without_a_map_has_no_part_for_it_and_says_why(changes: dict[str, Any], why: str) -> None:
+    view = made(two_budgets() | {"budgets": [{**BUDGET, **changes}]})
+    page = read_page(checked(view))
+    assert f"There is no map over a and b: {why}" in page.text and 'href="#landscape"' not in run_page(view)
+    full = made(two_budgets() | {"budgets": [{**BUDGET, "trial_points": points(20)}]})
+    assert 'href="#landscape"' in run_page(full) and "There is no map" not in run_page(full)
+    assert "a hollow one was dropped early" in run_page(full)

@@ -99,6 +99,6 @@ def test_a_column_has_one_number_of_decimals() -> None:
     view = made(two_budgets() | {"budgets": [record]})
     assert decimals_of(view) == {"kinds": (0, 0), "winners": (3, 3), "rows": (0, 0)}
     text = read_page(checked(view)).text
-    table = text[text.index("Values on the report split") : text.index("Landscape", text.index("Values on the report"))]
+    table = text[text.index("Values on the report split") : text.index("Tokens per step", text.index("Values on"))]
     assert "0.500 [0.438, 0.562]" in table and "+0.250 [0.188, 0.312]" in table and "0.50 [" not in table
     assert decimals_of(made(two_budgets() | {"budgets": []}))["winners"] == (0, 0)
