@@ -105,13 +105,13 @@ def _of_search(view: RunView) -> Iterator[str]:
         yield _without_a_gain(nearest)
         yield from _beside(nearest)
         return
-    yield _gained_at_more_calls(view, nearest)
+    yield f"{_winner(nearest)} {_gained_at_more_calls(view, nearest)}"
     sure = nearest.call_ratio is None or nearest.call_ratio.surely_more
     yield f"This is {'no' if sure else 'not surely a'} gain at equal calls."
     yield from _at_no_more_calls(budgets)
     others = [budget for budget in budgets if budget is not nearest and budget.verdict is Verdict.MORE_CALLS]
     for budget in others[: MOST_TOLD - 1]:
-        yield _gained_at_more_calls(view, budget)
+        yield _another_at_more_calls(view, budget)
     named = {kind.policy for budget in budgets if (kind := budget.equal_beside)}
     if nearest.rival is not None and nearest.rival.label not in named:
         yield from _beside(nearest)
@@ -120,12 +120,16 @@ def _of_search(view: RunView) -> Iterator[str]:
 def _gained(view: RunView, budget: BudgetView) -> str:
     """The gain of a winner over linear."""
     at = quantity(budget.steps, "step")
-    return f"{_named(budget)} is better than linear by {budget.gain.text} at {at}: {_values(view, budget)}."
+    return f"{_winner(budget)} is better than linear by {budget.gain.text} at {at}: {_values(view, budget)}."
+
+
+def _winner(budget: BudgetView) -> str:
+    """The winner as the first words of the page."""
+    return f"The winner, {_named(budget)},"
 
 
 def _named(budget: BudgetView) -> str:
-    """The winner at the beginning of a sentence."""
-    return f"Hand-made {budget.name}" if budget.hand_made else budget.name
+    return f"hand-made {budget.name}" if budget.hand_made else budget.name
 
 
 def _values(view: RunView, budget: BudgetView) -> str:
@@ -134,6 +138,12 @@ def _values(view: RunView, budget: BudgetView) -> str:
         return f"{view.about.metric} {value_text(budget.estimate)}"
     own, other = value_texts(budget.estimate, linear.estimate)
     return f"{view.about.metric} {own} instead of {other}"
+
+
+def _another_at_more_calls(view: RunView, budget: BudgetView) -> str:
+    """The sentence of a winner with more calls at another budget than that of the headline."""
+    name = _named(budget)
+    return f"{name[0].upper() + name[1:] if budget.hand_made else name} {_gained_at_more_calls(view, budget)}"
 
 
 def _gained_at_more_calls(view: RunView, budget: BudgetView) -> str:
@@ -145,7 +155,7 @@ def _gained_at_more_calls(view: RunView, budget: BudgetView) -> str:
         than = significant(budget.steps if linear is None or linear.calls is None else linear.calls, 4)
         more = f"more calls than linear: {significant(budget.calls, 4)} instead of {than}"
     return (
-        f"{_named(budget)} is better than linear by {budget.gain.text} at {quantity(budget.steps, 'step')}, "
+        f"is better than linear by {budget.gain.text} at {quantity(budget.steps, 'step')}, "
         f"{_values(view, budget)}, but makes {more}."
     )
 
@@ -231,7 +241,8 @@ def _at_other_budgets(view: RunView, best: BudgetView) -> Iterator[str]:
     told = [budget for budget in others if budget.verdict not in WITHOUT]
     told = sorted(sorted(told, key=lambda budget: -budget.gain.value)[: MOST_TOLD - 1], key=lambda each: each.steps)
     for budget in told:
-        yield _gained_at_more_calls(view, budget) if budget.verdict is Verdict.MORE_CALLS else _also_gained(budget)
+        at_more_calls = budget.verdict is Verdict.MORE_CALLS
+        yield _another_at_more_calls(view, budget) if at_more_calls else _also_gained(budget)
     for verdict, words in WITHOUT.items():
         steps = [budget.steps for budget in others if budget.verdict is verdict]
         if steps:

@@ -90,6 +90,8 @@ def _how_surely(view: RunView, examples: int) -> str:
     """The method of the intervals, for how many comparisons they hold together, and on what they rest."""
     together = f", corrected for {view.claims} comparisons with linear (Bonferroni)" if view.claims > 1 else ""
     used = "that took no part in choosing the winners " if view.budgets else ""
+    if any(budget.rejected for budget in view.budgets):
+        used = "that took no part in choosing the winners, but let linear replace a worse one "
     split = "(the report split)"
     return f"95 % intervals{METHOD}{together}, over {quantity(examples, 'example')} {used}{split}"
 

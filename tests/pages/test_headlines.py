@@ -14,7 +14,9 @@ from tests.pages.test_sentences import FEW, GAIN, LOSER, MORE, NO_GAIN, SINE, UN
 from tests.support.search_results import BUDGET, EXACT, FLAGGED, two_budgets, without_interval
 
 NAME = "Beta(0.431, 0.761)"
-BETTER = f"{NAME} is better than linear by 0.030 [0.018, 0.042] at 4 steps: spelling 0.803 instead of 0.760."
+BETTER = (
+    f"The winner, {NAME}, is better than linear by 0.030 [0.018, 0.042] at 4 steps: spelling 0.803 instead of 0.760."
+)
 RIVAL = "The best hand-made schedule, sine, needs no search and"
 OWN = {**GAIN, "value": 0.05, "ci": [0.03, 0.07], "ci_familywise": [0.02, 0.08]}
 SMALL = {"gain_over_linear": NO_GAIN["gain_over_linear"]}
@@ -55,8 +57,8 @@ BELOW = {**OWN, "value": -0.05, "ci": [-0.07, -0.03], "ci_familywise": [-0.08, -
         ),
         (
             [MORE],
-            "threshold:0.6222 is better than linear by 0.030 [0.018, 0.042] at 4 steps, spelling 0.803 instead of "
-            "0.760, but makes more calls than linear: 4.25 instead of 4. This is no gain at equal calls.",
+            "The winner, threshold:0.6222, is better than linear by 0.030 [0.018, 0.042] at 4 steps, spelling 0.803 "
+            "instead of 0.760, but makes more calls than linear: 4.25 instead of 4. This is no gain at equal calls.",
         ),
     ],
 )
@@ -142,7 +144,9 @@ def test_what_gains_at_no_more_calls_follows_a_winner_with_more() -> None:
     ]
     sine: dict[str, Any] = {"baselines": SINE, "gains_over_baselines": {"sine": GAIN}}
     found = view({**MORE, "policies": kinds, **sine})
-    assert headline(found).startswith("threshold:0.6222 is better than linear by 0.030 [0.018, 0.042] at 4 steps, spel")
+    assert headline(found).startswith(
+        "The winner, threshold:0.6222, is better than linear by 0.030 [0.018, 0.042] at 4"
+    )
     assert (
         "At no more calls than linear (2 % tolerated), cap:linear#4@0.5 gains 0.030 [0.018, 0.042] at 4 steps. The best"
     ) in headline(found)
@@ -160,7 +164,7 @@ def test_what_gains_at_no_more_calls_follows_a_winner_with_more() -> None:
 def test_gains_of_adaptive_policies_are_not_called_those_of_schedules() -> None:
     adaptive = {**MORE, "flags": [], "beats_linear": True, "nfe": 4, "policies": [kind("counts", "beta:0.5,0.7")]}
     one, two = view(adaptive), view(adaptive, {**BUDGET, "steps": 8, "nfe": 8})
-    assert headline(one).startswith("threshold:0.6222 is better than linear by")
+    assert headline(one).startswith("The winner, threshold:0.6222, is better than linear by")
     assert headline(two).endswith(f"At 8 steps {NAME} gains 0.030 [0.018, 0.042] over linear.")
     pair = {**two_budgets()["frontier"]["headline"], "steps": 4}
     assert "is as good as linear" in findings(view(adaptive, pair=pair))[0].text
@@ -178,8 +182,8 @@ def test_a_hand_made_winner_is_told_once_and_never_called_tuned() -> None:
     one = view(chosen())
     assert one.budgets[0].is_rival and one.budgets[0].against_rival is None
     assert headline(one) == (
-        "Hand-made sine is better than linear by 0.030 [0.018, 0.042] at 4 steps: spelling 0.803 instead of 0.760. It "
-        "needs no search: the search found no schedule better than it at 4 steps."
+        "The winner, hand-made sine, is better than linear by 0.030 [0.018, 0.042] at 4 steps: spelling 0.803 instead "
+        "of 0.760. It needs no search: the search found no schedule better than it at 4 steps."
     )
     assert one.budgets[0].title == "chosen: sine (hand-made)" and one.word == "chosen"
     mixed = view({**BUDGET, "gain_over_linear": OWN}, chosen(steps=8, nfe=8))
@@ -237,10 +241,13 @@ def check(found: RunView) -> None:
             budget = by_steps[steps]
             assert budget.verdict in (Verdict.BETTER, Verdict.MORE_CALLS)
             assert ("more calls than linear" in each) == (budget.verdict is Verdict.MORE_CALLS)
-            assert each.startswith(f"{'Hand-made ' if budget.hand_made else ''}{budget.name} is")
+            name = f"{'hand-made ' if budget.hand_made else ''}{budget.name}"
+            first = f"The winner, {name}, is better"
+            assert each.startswith((first, f"{name} is", f"{name[0].upper()}{name[1:]} is"))
+            assert each.startswith(first) == (each == sentences[0])
         if "the search found no schedule better" in each:
             assert all(by_steps[steps].hand_made for steps in at)
-        if "the winner" in each:
+        if "; the winner" in each:
             (steps,) = at
             over = by_steps[steps].over_rival
             assert over is not None and by_steps[steps].rejected is None

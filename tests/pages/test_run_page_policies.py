@@ -43,7 +43,10 @@ def test_each_kind_of_policy_has_a_row_and_a_point_at_the_calls_that_it_made() -
     assert "cannot make 4 calls at 4 steps" in page.text and "schedule: Beta(0.5, 0.75)" in page.text
     assert "better, but at more calls" in page.text and "the policy that decides how many tokens" in page.text
     assert "he cheapest policy is threshold:0.9" in page.text and "tokens per denoiser call" in page.text
-    assert "<h1>threshold:0.6222 is better than linear by 0.030 [0.018, 0.042] at 4 steps, spelling" in run_page(view)
+    assert (
+        "<h1>The winner, threshold:0.6222, is better than linear by 0.030 [0.018, 0.042] at 4 steps, spelling"
+        in run_page(view)
+    )
     assert "At no more calls than linear (2 % tolerated), Beta(0.5, 0.75) gains 0.030 [0.018, 0.042] at" in page.text
     assert "Beta(0.5, 0.75) over linear: 0.030 [0.018, 0.042], better than linear" in found["gains"].description
     assert "more calls" in found["gains"].svg()
@@ -180,6 +183,38 @@ def test_nothing_that_stands_in_for_the_winners_is_said_once() -> None:
     old = [{**each, "stand_ins": {**none, "text": "each baseline is shown to be worse"}} for each in record]
     page = read_page(checked(made(two_budgets() | {"budgets": old}))).text
     assert "at 4 and 8 steps: no other baseline, as each is shown to be worse." in page
+
+
+def sampled(sampler: dict[str, Any], dataset: dict[str, Any]) -> dict[str, Any]:
+    """A search with this sampler and this data."""
+    config = {"sampler": sampler, "dataset": dataset}
+    description = {"metric": "spelling", "label": "spelling", "direction": "maximize", "exact": False, "length": 8}
+    description |= {"sampler": "", "config": config, "fingerprints": {}, "versions": {}}
+    return two_budgets() | {"budgets": [RIVAL], "description": description}
+
+
+def test_the_page_says_of_prompts_noise_and_corrections_what_is_so() -> None:
+    sampler = {"type": "builtin", "order": "confidence", "reveal": "fixed", "temperature": 0.0}
+    text = read_page(checked(made(sampled(sampler, {"prompt": "question", "generation_length": 8})))).text
+    assert text.count("answers of 8 tokens after a prompt") == 2 and "sequences of 8" not in text
+    assert "Nothing is drawn at random here" in text and "same noise" not in text
+    assert "Tokens are those of prompt and answer." in text
+    assert "those over linear for 2 comparisons and those with hand-made schedules for 2. Those of values" in text
+    assert "corrected for 2 comparisons with linear (Bonferroni)" in text
+    for change in ({"temperature": 0.5}, {"order": "random"}, {"confidence_temperature": 1.0}, {"type": "custom"}):
+        text = read_page(checked(made(sampled(sampler | change, {"type": "text"})))).text
+        assert "drawn from the same noise" in text and "Nothing is drawn" not in text
+        assert text.count("sequences of 8 tokens") == 2 and "prompt" not in text
+
+
+def test_a_card_says_what_the_best_hand_made_schedule_gains_and_whether_more_may_be_chance() -> None:
+    own = {**BUDGET["gain_over_linear"], "value": 0.036, "shown": True}
+    text = checked(made(two_budgets() | {"budgets": [{**RIVAL, "gains_of_baselines": {"sine": own}}]}))
+    page = read_page(text).text
+    assert "sine, without a search: +0.036 [0.018, 0.042] over linear" in page
+    assert "over the best hand-made schedule, sine (may be chance)" in page
+    assert "against it: wins 241, ties 20, losses 251" in page and "card warn" not in text
+    assert '<li class="card better">' in text
 
 
 def test_a_custom_metric_and_files_of_data_are_called_by_their_names() -> None:

@@ -250,6 +250,10 @@ def test_the_lead_says_what_was_tuned_and_how_surely() -> None:
         == "95 % intervals (Student's, widened for skew and few examples), corrected for 2 comparisons with linear "
         "(Bonferroni), over 512 examples that took no part in choosing the winners (the report split)"
     )
+    returned = dict(lead(view({**BUDGET, "loser": LOSER})))["How surely"]
+    assert returned.endswith(
+        "took no part in choosing the winners, but let linear replace a worse one (the report split)"
+    )
     assert told["Cost in use"] == "no more calls than linear with as many steps"
     assert told["Cost of the search"].startswith("3 s and 1\u202f234 denoiser rows (sequences through the model)")
     more = dict(lead(view({**BUDGET, "nfe": 5})))

@@ -60,6 +60,7 @@ def test_what_is_named_loses_no_more_than_is_said_and_what_is_left_out_loses_mor
         for name in ("linear", "squared-sine", "sine", "maskgit-cosine"):
             loss = kl(name, budget.steps) - winner
             assert (name in budget.stand_ins.baselines) == (loss <= most and name != row["schedule"])
+        assert row["schedule"] not in re.findall(r"[^ ;()]+(?=[ ;,)])", f"{budget.stand_ins.text} ")
         rounder = budget.stand_ins.rounder
         if rounder is not None:
             loss = kl(rounder.schedule, budget.steps) - winner
@@ -83,6 +84,9 @@ def test_the_files_the_page_and_the_terminal_say_the_same(tmp_path: Path, change
     gains = {"linear": record["budgets"][0]["gain_over_linear"], **record["budgets"][0]["gains_over_baselines"]}
     unshown = {name for name, gain in gains.items() if not gain["shown"]} - {budget.schedule.type}
     assert {*said["baselines"]} == unshown and all(Gain.from_json(gains[name]) for name in unshown)
+    worse = {name for name in gains if name not in {*said["baselines"], budget.schedule.type}}
+    if not said["baselines"]:
+        assert worse and all(name in said["text"] for name in worse) and "shown to be worse" in said["text"]
     entry: Any = read_yaml_file(folder / "schedule.yaml", "schedule file")
     assert entry["budgets"][0]["stand_ins"] == said and said["text"]
     assert f"in place of the winner: {said['text']}" in verdict(budget)
