@@ -192,9 +192,7 @@ def _about_pasting(view: RunView) -> Iterator[str]:
         yield f"In a batch the slowest sequence decides how long all wait{_slowest(view)}."
     tokens = filled(view) or "sequences of this length"
     sampler = f", sampled with {view.sampler}" if view.sampler else ""
-    plain = any(budget.counts for budget in view.budgets)
-    other = " For another length: load_schedule(path).counts(length, steps)." if plain else ""
-    yield f"All of this holds for this model and {tokens}{sampler}.{other}"
+    yield f"All of this holds for this model and {tokens}{sampler}."
     own = {budget.steps: budget.stand_ins for budget in view.budgets if budget.stand_ins}
     which = "winner" if view.shared is None else "shared schedule"
     texts: dict[str, list[str]] = {}
@@ -204,7 +202,7 @@ def _about_pasting(view: RunView) -> Iterator[str]:
         shown = f"{and_listed(at)} step{'' if at == ['1'] else 's'}"
         yield f"In place of the {which} at {shown}: {text}."
     if texts:
-        yield "Other schedules and policies were not tested in its place."
+        yield "Only hand-made schedules, and roundings of the a and b of a Beta(a, b), were tested in its place."
 
 
 def _slowest(view: RunView) -> str:
