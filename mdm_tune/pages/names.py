@@ -23,6 +23,7 @@ __all__ = [
     "kind_of",
     "large",
     "role_of",
+    "rounded_count",
     "short_name",
     "short_names",
     "time_text",
@@ -132,6 +133,14 @@ def and_listed(words: Sequence[str]) -> str:
 def large(number: float) -> str:
     """A whole number with spaces between thousands, as in 92\u202f599."""
     return f"{round(number):,}".replace(",", "\u202f")
+
+
+def rounded_count(number: int) -> str:
+    """A large count in three digits, as in 1.71 million; one below 10,000 in all its digits."""
+    for size, word in ((10**9, "billion"), (10**6, "million")):
+        if number >= size:
+            return f"{number / size:.3g} {word}"
+    return large(number) if number < 10**4 else large(float(f"{number:.3g}"))
 
 
 def time_text(seconds: float) -> str:

@@ -161,7 +161,7 @@ def _about(records: RunRecords) -> About:
     if stated is not None:
         return About(
             metric=str(stated.get("label") or "custom") if stated["metric"] == "custom" else str(stated["metric"]),
-            label=str(stated.get("label") or stated["metric"]),
+            label=_label(stated),
             maximize=stated["direction"] == "maximize",
             exact=bool(stated["exact"]),
             length=stated["length"],
@@ -170,6 +170,8 @@ def _about(records: RunRecords) -> About:
             fingerprints=dict(stated["fingerprints"]),
             versions=dict(stated["versions"]),
             flags=tuple(map(str, stated.get("flags") or ())),
+            parameters=stated.get("parameters"),
+            vocabulary=stated.get("vocabulary"),
         )
     first: Record = next((each for each in (records.search or {}).get("budgets", ())), {})
     row: Record = next((each for each in (records.evaluate or {}).get("rows", ())), {})
@@ -192,6 +194,12 @@ def _about(records: RunRecords) -> About:
         fingerprints=dict(identity.get("fingerprints") or {}),
         versions=dict(identity.get("versions") or {}),
     )
+
+
+def _label(stated: Record) -> str:
+    """The objective in words. The words that spelling knows are those of the data."""
+    label = str(stated.get("label") or stated["metric"])
+    return f"{label} (those of words.txt, beside the texts)" if stated["metric"] == "spelling" else label
 
 
 def _gain(record: Record) -> GainView:

@@ -8,9 +8,10 @@ from enum import Enum
 from pathlib import PurePath
 from typing import Any
 
+from mdm_tune.core.messages import quantity
 from mdm_tune.core.statistics import Estimate
 from mdm_tune.pages.frontier import FrontierView
-from mdm_tune.pages.names import short_name
+from mdm_tune.pages.names import rounded_count, short_name
 from mdm_tune.pages.run_values import (
     CurveView,
     GainView,
@@ -53,6 +54,7 @@ __all__ = [
 
 Record = Mapping[str, Any]
 ROUNDING = 1e-12
+BUNDLED, OURS = "package:", "bundled with mdm-tune"  # in a path, and what it means
 
 
 class State(Enum):
@@ -99,6 +101,8 @@ class About:
         fingerprints: of model, data and code.
         versions: of packages.
         flags: words of a command line that repeat the permissions.
+        parameters: of the model; None if unknown.
+        vocabulary: tokens that the model knows; None if unknown.
     """
 
     metric: str
@@ -111,6 +115,8 @@ class About:
     fingerprints: Mapping[str, str]
     versions: Mapping[str, str]
     flags: tuple[str, ...] = ()
+    parameters: int | None = None
+    vocabulary: int | None = None
 
     @property
     def of_transformers(self) -> bool:
@@ -129,15 +135,20 @@ class About:
 
     @property
     def model(self) -> str:
-        """The model in a few words; empty if unknown."""
+        """The model in a few words, with its size; empty if unknown."""
         section = self.section("model")
-        return " ".join(str(section[key]) for key in ("type", "path", "target", "name") if section.get(key))
+        name = " ".join(str(section[key]) for key in ("type", "path", "target", "name") if section.get(key))
+        known = [OURS] if BUNDLED in name else []
+        known += [] if self.parameters is None else [f"{rounded_count(self.parameters)} parameters"]
+        known += [] if self.vocabulary is None else [f"a vocabulary of {quantity(self.vocabulary, 'token')}"]
+        return f"{name} ({', '.join(known)})" if name and known else name
 
     @property
     def data(self) -> str:
         """The data in a few words; empty if there are none."""
         section = self.section("dataset")
-        return " ".join(_said(section[key]) for key in ("type", "path", "name", "task") if section.get(key))
+        name = " ".join(_said(section[key]) for key in ("type", "path", "name", "task") if section.get(key))
+        return f"{name} ({OURS})" if BUNDLED in name else name
 
 
 def _said(value: object) -> str:

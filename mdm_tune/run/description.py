@@ -14,7 +14,7 @@ from mdm_tune.core.types import Direction
 from mdm_tune.run.build import Run
 from mdm_tune.run.folder import versions
 
-__all__ = ["RunDescription", "flags_of"]
+__all__ = ["RunDescription", "flags_of", "parameters_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,8 @@ class RunDescription(JsonRecord):
         versions: Versions of packages, by name, and the instructions of the processor that torch used. Samples may
             depend on both.
         flags: Words of a command line that repeat the permissions.
+        parameters: Numbers that the model has learnt; None if it is no module of torch, and in older records.
+        vocabulary: Tokens that the model knows; None in older records.
     """
 
     config: dict[str, Any]
@@ -45,6 +47,8 @@ class RunDescription(JsonRecord):
     fingerprints: dict[str, str]
     versions: dict[str, str]
     flags: tuple[str, ...] = ()
+    parameters: int | None = None
+    vocabulary: int | None = None
 
     @classmethod
     def of(cls, run: Run, allow: Permissions = Permissions()) -> RunDescription:
@@ -61,7 +65,16 @@ class RunDescription(JsonRecord):
             fingerprints=run.fingerprints,
             versions={**versions(run.config.model.type), "instructions": torch.backends.cpu.get_cpu_capability()},
             flags=flags_of(allow),
+            parameters=parameters_of(run.model.denoiser),
+            vocabulary=run.model.denoiser.vocab_size,
         )
+
+
+def parameters_of(denoiser: object) -> int | None:
+    """The parameters of the module in a denoiser, each counted once; None if there is no module or it has none."""
+    inner = getattr(denoiser, "denoiser", denoiser)  # that of a guided one
+    module = inner if isinstance(inner, torch.nn.Module) else getattr(inner, "model", None)
+    return (sum(each.numel() for each in module.parameters()) or None) if isinstance(module, torch.nn.Module) else None
 
 
 def flags_of(allow: Permissions) -> tuple[str, ...]:

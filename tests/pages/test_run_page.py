@@ -475,3 +475,14 @@ def test_a_profile_alone_has_a_page() -> None:
     assert {-0.5, -0.75, -0.25} <= known.numbers and "chosen on other examples" not in known.text
     assert "Beta(0.5, 0.6) has a NELBO of 12.5 nats at 4 steps, and linear has 13" in page.text
     assert {12.5, 13.0, 0.5, 0.6} <= page.numbers
+
+
+def test_model_and_data_are_named_with_what_is_known_of_them(text_run: PageRun) -> None:
+    about = read_run(RunRecords(name="text", path="runs/text", search=text_run.search)).about
+    assert about.model == (
+        "transformer package:text (bundled with mdm-tune, 1.19 million parameters, a vocabulary of 27 tokens)"
+    )
+    assert about.data == "text package:text (bundled with mdm-tune)"
+    assert about.label == "share of characters in known words (those of words.txt, beside the texts)"
+    older = replace(about, parameters=None, vocabulary=None, config={"model": {"type": "custom", "target": "a.py:f"}})
+    assert (older.model, older.data) == ("custom a.py:f", "")

@@ -13,7 +13,16 @@ import pytest
 
 from mdm_tune.core.statistics import Estimate
 from mdm_tune.pages.headlines import headline
-from mdm_tune.pages.names import cut_text, large, role_of, short_name, short_names, time_text, without_value
+from mdm_tune.pages.names import (
+    cut_text,
+    large,
+    role_of,
+    rounded_count,
+    short_name,
+    short_names,
+    time_text,
+    without_value,
+)
 from mdm_tune.pages.run_figures import figures_of
 from mdm_tune.pages.run_looks import Looks
 from mdm_tune.pages.run_reading import RunRecords, read_run
@@ -363,6 +372,20 @@ def test_an_adaptive_policy_at_other_calls_is_no_gain() -> None:
     assert not record["more"] and "threshold:0.9 at 8 steps" in headline(found)
     other = replace(found, rows=(found.rows[0], replace(found.rows[1], calls=60.0, more=True)))
     assert "threshold" not in headline(other)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (27, "27"),
+        (9_999, "9\u202f999"),
+        (62_345, "62\u202f300"),
+        (1_191_427, "1.19 million"),
+        (8_015_581_184, "8.02 billion"),
+    ],
+)
+def test_counts_of_parameters_are_rounded(number: int, text: str) -> None:
+    assert rounded_count(number) == text
 
 
 def test_short_names() -> None:

@@ -8,19 +8,23 @@ from __future__ import annotations
 import itertools
 import json
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
+import mdm_tune
 from mdm_tune.core.permissions import Permissions
 from mdm_tune.core.statistics import Estimate
 from mdm_tune.datasets.examples import Example, Hole
 from mdm_tune.evaluation.scores import Cost, Reveals, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.build import Run
+from mdm_tune.run.description import parameters_of
 from mdm_tune.run.page_records import BudgetDetails, SamplePair, WinsRecord, _asked, _part, _reveals, sample_pairs
 from mdm_tune.run.search_records import SearchResult
 from mdm_tune.schedules.adaptive_names import AdaptiveName
@@ -209,6 +213,16 @@ def test_an_evaluation_says_what_it_is_of(text_run: PageRun) -> None:
     assert text_run.search["description"]["versions"]["instructions"] == torch.backends.cpu.get_cpu_capability()
     assert text_run.evaluate["description"] == text_run.search["description"]
     assert {pair["second"]["schedule"].partition(":")[0] for pair in text_run.evaluate["sample_pairs"]} == {"threshold"}
+
+
+def test_a_description_has_the_size_of_the_model(text_run: PageRun) -> None:
+    about = text_run.search["description"]
+    stored = load_file(Path(mdm_tune.__file__).parent / "data" / "text" / "model.safetensors")
+    assert about["parameters"] == sum(each.numel() for each in stored.values()) and about["vocabulary"] == 27
+    layer = torch.nn.Linear(3, 2)
+    assert parameters_of(layer) == parameters_of(SimpleNamespace(model=layer)) == 8
+    assert parameters_of(SimpleNamespace(denoiser=SimpleNamespace(model=layer))) == 8  # guided
+    assert parameters_of(SimpleNamespace()) is None and parameters_of(torch.nn.ReLU()) is None
 
 
 def test_permissions_are_repeated_as_flags() -> None:
