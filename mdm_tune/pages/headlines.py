@@ -86,6 +86,7 @@ def _unfinished(view: RunView) -> str:
 
 
 def _of_search(view: RunView) -> Iterator[str]:
+    """The gain of the winner, what needs no search, and the other budgets; or why there is no gain."""
     best, budgets = best_budget(view), view.budgets
     assert best is not None
     if all(budget.hand_made and budget.kind == "linear" for budget in budgets):
@@ -180,7 +181,7 @@ def _beside(budget: BudgetView) -> Iterator[str]:
     """What a hand-made schedule does that needs no search: the winner itself, or else the best one."""
     at = quantity(budget.steps, "step")
     if budget.hand_made and budget.kind != "linear":
-        yield f"It needs no search: the search found no schedule better than it at {at}."
+        yield f"Hand-made {budget.name} needs no search: the search found no schedule better than it at {at}."
     rival, gain = budget.rival, budget.rival_gain
     if rival is None or budget.is_rival or (gain is None and budget.against_rival is None):
         return
@@ -268,6 +269,8 @@ def _without_a_gain(budget: BudgetView) -> str:
     gain, at = budget.gain.text, f"at {quantity(budget.steps, 'step')}"
     if budget.hand_made and budget.kind == "linear":
         return f"The search found no schedule better than linear {at}."
+    if budget.verdict is not Verdict.WORSE:
+        at = f"with {_named(budget)} {at}"
     if budget.verdict is Verdict.LESS_DIVERSE:
         return f"No gain over linear counts: the value is better by {gain} {at}, but the samples are less diverse."
     if budget.verdict is Verdict.NOT_CLAIMED:

@@ -36,20 +36,20 @@ BELOW = {**OWN, "value": -0.05, "ci": [-0.07, -0.03], "ci_familywise": [-0.08, -
             "At 8 and 16 steps the gain does not count",
         ),
         ([BUDGET, {**BUDGET, "steps": 8, "loser": LOSER}], "At 8 steps what the search chose is worse than linear, wh"),
-        ([NO_GAIN], "No gain over linear is shown: 0.03 [-0.02, 0.08] at 4 steps."),
+        ([NO_GAIN], f"No gain over linear is shown: 0.03 [-0.02, 0.08] with {NAME} at 4 steps."),
         ([without_interval(BUDGET)], "Nothing can be said: there are too few examples"),
         (
             [FLAGGED],
-            "No gain over linear counts: the value is better by 0.030 [0.018, 0.042] at 4 steps, but the samples",
+            f"No gain over linear counts: the value is better by 0.030 [0.018, 0.042] with {NAME} at 4 steps, but the",
         ),
         (
             [{**BUDGET, "loser": LOSER, "gain_over_linear": {**GAIN, "value": 0, "ci": [0, 0]}}],
             "Beta(9, 0.1), which the search found best, is worse than linear at 4 steps (-0.060 [-0.080, -0.040]), so",
         ),
-        ([{**BUDGET, "gain_over_linear": UNCORRECTED}], "No gain over linear is claimed: 0.030 [-0.001, 0.050] at 4 s"),
+        ([{**BUDGET, "gain_over_linear": UNCORRECTED}], "No gain over linear is claimed: 0.030 [-0.001, 0.050] with B"),
         (
             [{**BUDGET, "gain_over_linear": FEW}],
-            "No gain over linear is claimed: 0.030 [0.018, 0.042] at 4 steps, but only 7 examples differ, 10 must.",
+            f"No gain over linear is claimed: 0.030 [0.018, 0.042] with {NAME} at 4 steps, but only 7 examples",
         ),
         (
             [{**BUDGET, "gain_over_linear": {**GAIN, **EXACT, "shown": True}}],
@@ -106,7 +106,7 @@ def test_more_calls_stand_in_the_sentence_of_the_gain() -> None:
                 rival(-0.03, 0.01)
                 | {"gains_of_baselines": {"sine": OWN}, "gain_over_linear": NO_GAIN["gain_over_linear"]}
             ],
-            f"No gain over linear is shown: 0.03 [-0.02, 0.08] at 4 steps. {RIVAL} gains 0.050 [0.020, 0.080] over",
+            f"No gain over linear is shown: 0.03 [-0.02, 0.08] with {NAME} at 4 steps. {RIVAL} gains 0.050",
         ),
     ],
 )
@@ -183,7 +183,7 @@ def test_a_hand_made_winner_is_told_once_and_never_called_tuned() -> None:
     assert one.budgets[0].is_rival and one.budgets[0].against_rival is None
     assert headline(one) == (
         "The winner, hand-made sine, is better than linear by 0.030 [0.018, 0.042] at 4 steps: spelling 0.803 instead "
-        "of 0.760. It needs no search: the search found no schedule better than it at 4 steps."
+        "of 0.760. Hand-made sine needs no search: the search found no schedule better than it at 4 steps."
     )
     assert one.budgets[0].title == "chosen: sine (hand-made)" and one.word == "chosen"
     mixed = view({**BUDGET, "gain_over_linear": OWN}, chosen(steps=8, nfe=8))
@@ -192,7 +192,7 @@ def test_a_hand_made_winner_is_told_once_and_never_called_tuned() -> None:
         "linear."
     )
     none = headline(view(chosen(gain_over_linear=NO_GAIN["gain_over_linear"])))
-    assert none.startswith("No gain over linear is shown: 0.03 [-0.02, 0.08] at 4 steps. It needs no search")
+    assert none.startswith("No gain over linear is shown: 0.03 [-0.02, 0.08] with hand-made sine at 4 steps. Hand")
     zero: dict[str, Any] = {**GAIN, "value": 0.0, "ci": [0.0, 0.0], "shown": False}
     linear = chosen("linear", gain_over_linear=zero)
     assert headline(view(linear)) == "The search found no schedule better than linear."
