@@ -167,7 +167,7 @@ def _of_budget(view: RunView, budget: BudgetView) -> Iterator[Paste]:
     """What draws samples at a budget, and what it reveals.
 
     A hand-made schedule with a better value comes first, then what keeps to linear's calls where the winner does not,
-    then the winner. Hand-made schedules that may take its place come last.
+    then the winner. Hand-made schedules that may take its place come last, with the best of them in any case.
     """
     blocks = "" if (size := _size(budget)) is None else f", in blocks of {size}"
     rival, sign, at = budget.rival, view.about.sign, quantity(budget.steps, "step")
@@ -182,14 +182,18 @@ def _of_budget(view: RunView, budget: BudgetView) -> Iterator[Paste]:
         title = f"{at}: {short_name(equal.policy)}, better than linear at no more calls"
         yield Paste(f"equal-{budget.steps}", title, _following(view, equal.policy, budget.steps))
         if (found := _equal_counts(view, budget)) is not None:
+            given.add(equal.policy)
             name = f"equal-counts-{budget.steps}"
             yield Paste(name, f"{at}: the counts of {short_name(equal.policy)}", _line_of(found))
     yield from _of_winner(view, budget, f"{at}{blocks}", ahead=rival.label if ahead and rival is not None else "")
-    for label in _stand_ins(view, budget):
+    which = "winner" if view.shared is None else "shared schedule"
+    others = dict.fromkeys(_stand_ins(view, budget), f"hand-made, which may take the place of the {which}")
+    if rival is not None and not budget.is_rival and not budget.linear_above_rival:
+        others.setdefault(rival.label, "the best hand-made schedule")
+    for label, words in others.items():
         if label not in given and (counts := named_counts(view, budget, label)) is not None:
-            which = "winner" if view.shared is None else "shared schedule"
-            title = f"{at}{blocks}: {short_name(label)}, hand-made, which may take the place of the {which}"
-            yield Paste(f"instead-{budget.steps}-{Label.read(label).name}", title, _line_of(counts))
+            name = f"instead-{budget.steps}-{Label.read(label).name}"
+            yield Paste(name, f"{at}{blocks}: {short_name(label)}, {words}", _line_of(counts))
 
 
 def _of_winner(view: RunView, budget: BudgetView, at: str, *, ahead: str) -> Iterator[Paste]:

@@ -49,6 +49,13 @@ def test_counts_of_hand_made_schedules_that_may_be_used_are_there() -> None:
     """Those that may take the place of the winner, and the one that keeps to linear's calls where a policy does not."""
     stand_ins = {"stand_ins": {"text": "not shown to be worse: sine", "rounder": None, "baselines": {"sine": {}}}}
     assert texts(stand_ins)["instead-4-sine"].startswith("counts = [3, 3, 1, 1]") and "instead-4-sine" not in texts({})
+    hand_made = {**BUDGET["baselines"], "sine": {**BUDGET["baselines"]["linear"], "value": 0.79}}
+    (title,) = (
+        paste.title
+        for paste in pastes_of(made(two_budgets() | {"budgets": [{**BUDGET, "baselines": hand_made}]}))
+        if paste.id == "instead-4-sine"
+    )
+    assert title == "4 steps: sine, the best hand-made schedule"
     gain = BUDGET["gain_over_linear"]
     sine = {"kind": "counts", "policy": "sine", "value": {"value": 0.8, "ci": [0.7, 0.9]}, "gain_over_linear": gain}
     sine |= {"calls": {"nfe": 4.0, "nfe_ci": None}, "more_calls": False}
