@@ -13,10 +13,11 @@ from mdm_tune.pages.figure import Drawing, Figure, Layout
 from mdm_tune.pages.scales import Scale, with_interval
 from mdm_tune.pages.svg import element, escape, number, paragraph, text, width_of
 
-__all__ = ["Gain", "Verdict", "dots"]
+__all__ = ["Gain", "Verdict", "dots", "open_verdict"]
 
-Verdict = Literal["gain", "no gain", "more calls", "less diverse", "loss"]
-COLOURS = {"gain": "@tuned", "no gain": "@soft", "more calls": "@soft", "less diverse": "@soft", "loss": "@loss"}
+Verdict = Literal["gain", "no gain", "not shown", "more calls", "less diverse", "loss"]
+COLOURS: dict[Verdict, str] = {"gain": "@tuned", "loss": "@loss"}  # of what is claimed
+OPEN = "@soft"  # of all else
 SIDES = ("worse", "better")
 ROW = 30.0  # height of a row in a wide place, in pixels
 ABOUT = 8  # ticks
@@ -52,7 +53,12 @@ def verdict_of(gain: Gain, better: Better) -> Verdict:
         return gain.verdict
     ends = [gain.value if each is None else each for each in (gain.low, gain.high)]
     low, high = sorted(ends if better == "higher" else [-each for each in ends])
-    return "gain" if low > 0 else "loss" if high < 0 else "no gain"
+    return "gain" if low > 0 else "loss" if high < 0 else open_verdict(exact=gain.low is None and gain.high is None)
+
+
+def open_verdict(*, exact: bool) -> Verdict:
+    """What is said of a difference that is no gain or may be chance."""
+    return "no gain" if exact else "not shown"
 
 
 def dots(rows: Sequence[Gain], *, x: Axis, title: str, description: str) -> Figure:
@@ -103,7 +109,7 @@ class _Plan:
 def _plan(rows: Sequence[Gain], axis: Axis, layout: Layout) -> _Plan:
     better = axis.better or "higher"
     label = max(width_of(each.label, layout.font) for each in rows)
-    verdicts = [*(verdict_of(each, better) for each in rows), "no gain"]
+    verdicts = [*(verdict_of(each, better) for each in rows), "not shown"]
     verdict = max(width_of(each, layout.small, bold=True) for each in verdicts)
     said = max(width_of(f"{_words(each)} ", layout.small, bold=True) for each in rows) + verdict
     low, high = range_of(chain([0.0], *((each.value, each.low or 0.0, each.high or 0.0) for each in rows)), axis)
@@ -174,7 +180,8 @@ def _row(row: Gain, top: float, plan: _Plan, layout: Layout) -> tuple[str, float
     lines, step = _label(row, words, plan, layout), layout.font * 1.25
     more = (len(lines) - 1) * step
     below = top + (more if layout.compact else more / 2)
-    colour, hollow = COLOURS[verdict], COLOURS[verdict] == "@soft"
+    colour = COLOURS.get(verdict, OPEN)
+    hollow = colour == OPEN
     y = below + plan.dot
     parts = [element("rect", x=0, y=top, width=layout.width, height=plan.height + more, fill="transparent")]
     ends = (None if each is None else plan.scale.inside(each) for each in (row.low, row.high))
@@ -205,7 +212,7 @@ def _said(row: Gain, verdict: Verdict, place: tuple[float, _Plan], layout: Layou
     """The numbers and the verdict: as two columns in a wide place, else one after the other. place: y, and the plan."""
     (y, plan), size = place, layout.small
     given: dict[str, str | float | None] = {"y": y, "font_size": size}
-    bold: dict[str, str | float | None] = {"fill": COLOURS[verdict], "font_weight": "600"}
+    bold: dict[str, str | float | None] = {"fill": COLOURS.get(verdict, OPEN), "font_weight": "600"}
     if not layout.compact:
         column = layout.width - plan.verdict
         numbers = element("text", escape(_words(row)), x=column - 8, fill="@soft", text_anchor="end", **given)

@@ -1,6 +1,6 @@
 """The figures of the page: one function for each kind, each of which returns a ``Figure``."""
 
-from mdm_tune.pages.chart_dots import Gain, Verdict, dots
+from mdm_tune.pages.chart_dots import Gain, Verdict, dots, open_verdict
 from mdm_tune.pages.chart_frame import Axis, Better, Look, Role
 from mdm_tune.pages.chart_landscape import Landscape, Place, Trial, landscape
 from mdm_tune.pages.chart_lines import Mark, Series, lines, numbers_of
@@ -28,5 +28,6 @@ __all__ = [
     "landscape",
     "lines",
     "numbers_of",
+    "open_verdict",
     "steps",
 ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from mdm_tune.core.messages import quantity
 from mdm_tune.core.numerals import significant
-from mdm_tune.pages.charts import Axis, Figure, Gain, Series, dots, lines
+from mdm_tune.pages.charts import Axis, Figure, Gain, Series, dots, lines, open_verdict
 from mdm_tune.pages.headlines import headline, value_text
 from mdm_tune.pages.names import and_listed, cut_text
 from mdm_tune.pages.run_figures import CLAIMS, CURVE, axis_of_metric, schedule_of
@@ -152,7 +152,7 @@ def _gain(run: Compared, budget: BudgetView) -> Gain:
         value=budget.gain.value,
         low=low,
         high=high,
-        verdict=CLAIMS.get(budget.verdict, "no gain"),
+        verdict=CLAIMS.get(budget.verdict, open_verdict(exact=run.view.about.exact)),
         group=run.name,
         tip=f"{run.name}, {at}: {budget.gain.text}, {budget.verdict.value}",
     )

@@ -44,18 +44,19 @@ def _most_lost(loss: LossView, budget: BudgetView, names: str) -> str:
     """The largest loss of all figures and budgets where none is flagged."""
     many = f"linear at {quantity(budget.reference_steps or 0, 'step')}"
     if loss.share < NONE:
-        return f"No figure of diversity ({names}) falls below that of {many} in the mean."
+        return f"None of the winners' figures of diversity ({names}) falls below that of {many} in the mean."
     at, limit = quantity(budget.steps, "step"), budget.threshold or 1.0
     name, by = figure_name(loss.figure), f"{100 * loss.share:.1f} %{_ends(loss)} at {at}"
-    text = f"Of the figures of diversity ({names}), {name} falls most below {many}: by {by}"
+    text = f"Of the winners' figures of diversity ({names}), {name} falls most below that of {many}: by {by}"
     if name == names:
-        text = f"In {name} the samples fall below {many} by {by}"
+        text = f"In {name} the winners' samples fall below those of {many} by {by}"
     beside = [] if loss.of_linear is None else [f"linear {_from(loss.of_linear)}"]
     if budget.rival is not None and not budget.is_rival and (share := _of_rival(loss, budget)) is not None:
         beside.append(f"hand-made {short_name(budget.rival.label)} {_from(share)}")
     text += f", where {and_listed(beside)}" if beside else ""
     if loss.share < limit:
-        return f"{text}. The limit is {100 * limit:g} %."
+        reached = ", which the interval does not exclude" if loss.ends and max(loss.ends) >= limit else ""
+        return f"{text}. Losses from {100 * limit:g} % on are flagged{reached}."
     return f"{text}. That is over the limit of {100 * limit:g} %, but not by more than noise."
 
 

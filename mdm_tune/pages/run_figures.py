@@ -29,6 +29,7 @@ from mdm_tune.pages.charts import (
     landscape,
     lines,
     numbers_of,
+    open_verdict,
 )
 from mdm_tune.pages.frontier import frontier_figure
 from mdm_tune.pages.landscapes import map_of_profile, map_of_progress, map_of_trials
@@ -88,7 +89,7 @@ def axis_of_metric(view: RunView) -> Axis:
 
 def _gains(view: RunView) -> Entries:
     """The gains over linear, and over the best hand-made schedule of each budget."""
-    rows = [row for budget in view.budgets for row in _gains_of(budget, several=len(view.budgets) > 1)]
+    rows = [row for budget in view.budgets for row in _gains_of(view, budget)]
     if not rows:
         return
     intervals = "computed exactly" if view.about.exact else "with 95 % intervals for all budgets together"
@@ -105,13 +106,14 @@ def _gains(view: RunView) -> Entries:
     )
 
 
-def _gains_of(budget: BudgetView, *, several: bool) -> Iterator[Gain]:
-    """The rows of a budget. several: whether there are other budgets, so that it needs a heading."""
-    group = quantity(budget.steps, "step") if several else ""
-    gains = [("over linear", budget.gain, CLAIMS.get(budget.verdict, "no gain"), budget.verdict.value)]
+def _gains_of(view: RunView, budget: BudgetView) -> Iterator[Gain]:
+    """The rows of a budget, with a heading if there are others."""
+    group = quantity(budget.steps, "step") if len(view.budgets) > 1 else ""
+    doubt = open_verdict(exact=view.about.exact)
+    gains = [("over linear", budget.gain, CLAIMS.get(budget.verdict, doubt), budget.verdict.value)]
     if budget.over_rival is not None and budget.rival is not None and budget.against_rival is not None:
         name, rivalry = short_name(budget.rival.label), budget.against_rival
-        verdict = RIVALRIES.get(rivalry, "no gain")
+        verdict = RIVALRIES.get(rivalry, doubt)
         gains.append((f"over {name}, hand-made", budget.over_rival, verdict, f"{rivalry.value} {name}"))
     if (kind := budget.equal_beside) is not None and kind.gain is not None:
         gains.append((f"{short_name(kind.policy or kind.kind)} over linear", kind.gain, "gain", Shown.BETTER.value))

@@ -19,7 +19,7 @@ from mdm_tune.pages.names import RULES, short_name, short_names
 from mdm_tune.pages.run_costs import cost_facts, costs_of
 from mdm_tune.pages.run_figures import figures_of
 from mdm_tune.pages.run_looks import Looks
-from mdm_tune.pages.run_pastes import pastes_of
+from mdm_tune.pages.run_pastes import pastes_of, to_use
 from mdm_tune.pages.run_sections import figures_meant, origins, sections_of, tuned_rows
 from mdm_tune.pages.run_tables import decimals_of, diversity_table, own_calls, values_of_data
 from mdm_tune.pages.run_views import BudgetView, Drawn, PairView, RunView, State
@@ -96,7 +96,7 @@ def page_of(view: RunView, detail: Detail) -> str:
         view=view,
         headline=_first_sentence(headline(view)),
         caveat=caveat(view),
-        lead=lead(view),
+        lead=[*lead(view), *to_use(view)],
         findings=findings(view),
         cards=_cards(view.budgets),
         sections=sections_of(view, looks, figures.keys()),

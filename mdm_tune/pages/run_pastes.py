@@ -16,7 +16,7 @@ from mdm_tune.pages.run_views import BudgetView, RunView, State
 from mdm_tune.pages.sampler_code import ancestral_loop, counts_loop
 from mdm_tune.schedules.labels import Label
 
-__all__ = ["SUITED", "Paste", "pastes_of"]
+__all__ = ["SUITED", "Paste", "pastes_of", "to_use"]
 
 SUITED = {  # formats that hold each kind of policy; a test compares them with the formats themselves
     "counts": ("llada", "dream", "json"),
@@ -24,6 +24,9 @@ SUITED = {  # formats that hold each kind of policy; a test compares them with t
     "threshold": ("fast-dllm", "sglang", "json"),
     "quota": ("dinfer", "vllm", "json"),
 }
+
+
+MOST_BUDGETS, MOST_COUNTS = 4, 16  # that are named below the headline
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,30 @@ def pastes_of(view: RunView) -> Iterator[Paste]:
         yield _exports(view, best)
 
 
+def to_use(view: RunView) -> Iterator[tuple[str, str]]:
+    """A row for the facts below the headline: what each budget offers first, where it is not linear and short."""
+    if view.state is not State.FINISHED or view.shared is not None:
+        return
+    texts = []
+    for budget in view.budgets[:MOST_BUDGETS]:
+        at, ahead, equal = f"at {quantity(budget.steps, 'step')}", _ahead(view, budget), budget.equal_beside
+        counts = budget.counts if ahead is None else named_counts(view, budget, ahead)
+        if budget.policy and ahead is None:
+            beside = f", or {short_name(equal.policy)} at no more calls" if equal and equal.policy else ""
+            texts.append(f"{short_name(budget.policy)} {at}{beside}")
+        elif counts and len(counts) <= MOST_COUNTS and Label.read(ahead or budget.label).name != "linear":
+            texts.append(f"counts = {[*counts]} {at}")
+    if texts:
+        yield "To use", f"{'; '.join(texts)}. Commands and code are below"
+
+
+def _ahead(view: RunView, budget: BudgetView) -> str | None:
+    """The label of the best hand-made schedule if its value is better than that of the winner."""
+    rival, sign = budget.rival, view.about.sign
+    ahead = rival is not None and sign * (rival.estimate.value - budget.estimate.value) > 0
+    return rival.label if rival is not None and ahead else None
+
+
 def _loaded(view: RunView, best: BudgetView) -> Paste:
     """Lines that read the schedule file: what was tuned, and counts for another length."""
     lines = ["import mdm_tune", "", f"schedule = mdm_tune.load_schedule({view.path!r})"]
@@ -59,7 +86,7 @@ def _loaded(view: RunView, best: BudgetView) -> Paste:
         length = sum(best.counts)
         lines += [
             f"counts = schedule.counts(steps={best.steps})  # for {quantity(length, 'token')}, as above",
-            f"counts = schedule.counts(length={2 * length}, steps={best.steps})  # the same curve at another length",
+            f"# counts = schedule.counts(length={2 * length}, steps={best.steps})  # the same curve at another length",
         ]
     else:
         lines.append(f"alphas = schedule.alphas(steps={best.steps})  # for any length")
@@ -170,12 +197,11 @@ def _of_budget(view: RunView, budget: BudgetView) -> Iterator[Paste]:
     then the winner. Hand-made schedules that may take its place come last, with the best of them in any case.
     """
     blocks = "" if (size := _size(budget)) is None else f", in blocks of {size}"
-    rival, sign, at = budget.rival, view.about.sign, quantity(budget.steps, "step")
-    ahead = rival is not None and sign * (rival.estimate.value - budget.estimate.value) > 0
+    rival, ahead, at = budget.rival, _ahead(view, budget), quantity(budget.steps, "step")
     given = set()
-    if ahead and rival is not None and (counts := named_counts(view, budget, rival.label)) is not None:
-        given.add(rival.label)
-        title = f"{at}{blocks}: {short_name(rival.label)}, hand-made, with a better value"
+    if ahead is not None and (counts := named_counts(view, budget, ahead)) is not None:
+        given.add(ahead)
+        title = f"{at}{blocks}: {short_name(ahead)}, hand-made, with a better value"
         yield Paste(f"rival-{budget.steps}", title, _line_of(counts))
     equal = budget.equal_beside
     if equal is not None and equal.policy is not None:
@@ -185,7 +211,7 @@ def _of_budget(view: RunView, budget: BudgetView) -> Iterator[Paste]:
             given.add(equal.policy)
             name = f"equal-counts-{budget.steps}"
             yield Paste(name, f"{at}: the counts of {short_name(equal.policy)}", _line_of(found))
-    yield from _of_winner(view, budget, f"{at}{blocks}", ahead=rival.label if ahead and rival is not None else "")
+    yield from _of_winner(view, budget, f"{at}{blocks}", ahead=ahead or "")
     which = "winner" if view.shared is None else "shared schedule"
     others = dict.fromkeys(_stand_ins(view, budget), f"hand-made, which may take the place of the {which}")
     if rival is not None and not budget.is_rival and not budget.linear_above_rival:

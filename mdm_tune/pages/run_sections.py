@@ -202,7 +202,17 @@ def _about_pasting(view: RunView) -> Iterator[str]:
         shown = f"{and_listed(at)} step{'' if at == ['1'] else 's'}"
         yield f"In place of the {which} at {shown}: {text}."
     if texts:
-        yield "Only hand-made schedules, and roundings of the a and b of a Beta(a, b), were tested in its place."
+        yield _tested(view)
+
+
+def _tested(view: RunView) -> str:
+    """What was compared with a winner pair by pair."""
+    tuned = view.shared is not None or any(budget.counts and not budget.hand_made for budget in view.budgets)
+    roundings = " and roundings of the a and b of a Beta(a, b)" if tuned else ""
+    text = f"Only hand-made schedules{roundings} were tested in its place."
+    if any(budget.policies for budget in view.budgets):
+        text += " Other policies were not, so that one with nearly its value may be as good."
+    return text
 
 
 def _slowest(view: RunView) -> str:

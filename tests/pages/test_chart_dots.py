@@ -26,13 +26,13 @@ def chart(rows: list[Gain], axis: Axis | None = None) -> Figure:
     ("low", "value", "high", "better", "verdict"),
     [
         (0.01, 0.02, 0.03, "higher", "gain"),
-        (-0.01, 0.02, 0.05, "higher", "no gain"),
+        (-0.01, 0.02, 0.05, "higher", "not shown"),
         (-0.03, -0.02, -0.01, "higher", "loss"),
         (-0.03, -0.02, -0.01, "lower", "gain"),
         (0.01, 0.02, 0.03, "lower", "loss"),
         (None, -0.02, None, "lower", "gain"),
         (None, 0.0, None, "higher", "no gain"),
-        (0.0, 0.02, 0.03, "higher", "no gain"),
+        (0.0, 0.02, 0.03, "higher", "not shown"),
     ],
 )
 def test_a_verdict_needs_a_whole_interval_on_one_side(low, value, high, better, verdict) -> None:  # type: ignore[no-untyped-def]
@@ -72,7 +72,7 @@ def test_no_text_touches_another_or_leaves_the_figure(compact: bool, theme: str)
 def test_tips_and_words_tell_the_numbers_and_the_verdict() -> None:
     assert list(tips(parsed(chart(ROWS).svg()))) == [
         "tuned against linear, 8 steps: +0.061 [0.044, 0.078] gain",
-        "tuned against linear, 16 steps: +0.016 [\u22120.001, 0.033] no gain",
+        "tuned against linear, 16 steps: +0.016 [\u22120.001, 0.033] not shown",
         "tuned against threshold <b>, 16 steps: \u22120.019 [\u22120.033, \u22120.004] loss. More words.",
         "exact, 32 steps: +0.01 gain",
     ]

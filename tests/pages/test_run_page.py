@@ -145,6 +145,8 @@ def test_texts_of_data_are_escaped_wherever_they_stand() -> None:
 def test_a_better_hand_made_schedule_is_offered_first() -> None:
     baselines = {**BUDGET["baselines"], "sine": {"value": 0.9, "ci": [0.89, 0.91]}}
     text = read_page(checked(made(two_budgets() | {"budgets": [{**BUDGET, "baselines": baselines}]}))).text
+    before, found, text = text.partition(". Commands and code are below")
+    assert found and before.endswith("counts = [3, 3, 1, 1] at 4 steps")
     first, second = (
         text.index("4 steps: sine, hand-made, with a better value"),
         text.index("4 steps: Beta(0.431, 0.761)"),
@@ -425,8 +427,8 @@ def test_figures_of_diversity_say_what_they_are_and_on_how_many_samples() -> Non
     page = read_page(checked(with_a_rival()))
     assert "128 samples of each, with 95 % intervals" in page.text
     assert "distinct trigrams" in page.text and "distinct tokens" not in page.text
-    said = "In token entropy the samples fall below linear at 64 steps by 2.0 % [-0.4, 4.4] at 4 steps, where linear is"
-    assert f"{said} 1.1 % below it and hand-made sine is " in page.text
+    said = "In token entropy the winners' samples fall below those of linear at 64 steps by 2.0 % [-0.4, 4.4]"
+    assert f"{said} at 4 steps, where linear is 1.1 % below it and hand-made sine is " in page.text
     assert page.text.count(said) == 1 and "errors count as diverse too" in page.text
 
 

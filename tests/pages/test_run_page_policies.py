@@ -179,7 +179,13 @@ def test_nothing_that_stands_in_for_the_winners_is_said_once() -> None:
     record = [{**BUDGET, "steps": steps, "nfe": steps, "stand_ins": none} for steps in (4, 8)]
     page = read_page(checked(made(two_budgets() | {"budgets": record}))).text
     assert page.count("In place of the winner") == page.count(f"In place of the winner at 4 and 8 steps: {text}.") == 1
-    assert page.count("Only hand-made schedules, and roundings of the a") == 1
+    assert page.count("Only hand-made schedules and roundings of the a") == 1 and "Other policies were not" not in page
+    policy = {"schedule": {"type": "threshold", "policy": "threshold:0.9"}, "policy": "threshold:0.9", "counts": None}
+    kind = {"kind": "threshold", **policy, "calls": {"nfe": 4.0, "nfe_ci": None}, "gain_over_linear": None}
+    followed = [{**each, **policy, "policies": [kind]} for each in record]
+    view = made(two_budgets() | {"budgets": followed})
+    (about,) = (" ".join(each.about) for each in sections_of(view, Looks(view), []) if each.id == "use")
+    assert "Only hand-made schedules were tested in its place. Other policies were not, so" in about
     old = [{**each, "stand_ins": {**none, "text": "each baseline is shown to be worse"}} for each in record]
     page = read_page(checked(made(two_budgets() | {"budgets": old}))).text
     assert "at 4 and 8 steps: no other baseline, as each is shown to be worse." in page

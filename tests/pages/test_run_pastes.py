@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mdm_tune.pages.run_pastes import pastes_of
+from mdm_tune.pages.run_pastes import pastes_of, to_use
 from mdm_tune.pages.run_reading import RunRecords, read_run
 from tests.pages.test_frontier import FRONTIER
 from tests.pages.test_run_page import made
@@ -45,6 +45,17 @@ def test_each_budget_has_the_command_that_follows_it() -> None:
     assert pastes["instead-4-sine"].title.endswith("take the place of the shared schedule")
 
 
+def test_what_to_use_is_named_below_the_headline_where_it_is_short() -> None:
+    def named(*changes: dict[str, Any]) -> str:
+        budgets = [{**BUDGET, **each, "steps": 4 << place, "nfe": 4 << place} for place, each in enumerate(changes)]
+        return "".join(text for _, text in to_use(made(two_budgets() | {"budgets": budgets})))
+
+    below = ". Commands and code are below"
+    assert named({}, PLAN) == f"counts = [1, 2, 3, 2] at 4 steps; threshold:0.875 at 8 steps{below}"
+    assert named(ALPHAS) == named({"counts": [1] * 17}) == named({"schedule": {"type": "linear"}}) == ""
+    assert named({}, {"counts": [1] * 17}) == f"counts = [1, 2, 3, 2] at 4 steps{below}"
+
+
 def test_counts_of_hand_made_schedules_that_may_be_used_are_there() -> None:
     """Those that may take the place of the winner, and the one that keeps to linear's calls where a policy does not."""
     stand_ins = {"stand_ins": {"text": "not shown to be worse: sine", "rounder": None, "baselines": {"sine": {}}}}
@@ -75,9 +86,9 @@ def test_the_lines_that_read_the_file_run(text_run: PageRun) -> None:
     *_, own, longer = found["load"].splitlines()
     names: dict[str, Any] = {}
     exec(found["load"], names)
+    assert list(names["counts"]) == best["counts"] and own.startswith("counts = ")
+    exec(longer.removeprefix("# "), names)
     assert sum(names["counts"]) == 2 * sum(best["counts"]) and "length=" in longer
-    exec(own, names)
-    assert list(names["counts"]) == best["counts"]
 
 
 @pytest.mark.parametrize("changes", [[{}, {}, {}], [ALPHAS, ALPHAS], [PLAN, PLAN], [{}, PLAN, ALPHAS]])

@@ -133,9 +133,12 @@ def test_diversity_is_stated_also_where_it_does_not_count() -> None:
     losses["losses"][0] |= {"share": 0.026, "flagged": False, "blocks": True}
     (found,) = findings(view({**FLAGGED, "diversity_losses": losses, "nfe": 4}))
     assert found.kind == "note" and found.text == (
-        "In token entropy the samples fall below linear at 64 steps by 2.6 % at 4 steps, where linear is 1.1 % below "
-        "it. The limit is 5 %."
+        "In token entropy the winners' samples fall below those of linear at 64 steps by 2.6 % at 4 steps, where "
+        "linear is 1.1 % below it. Losses from 5 % on are flagged."
     )
+    losses["losses"][0]["share_ci"] = [0.01, 0.051]
+    (found,) = findings(view({**FLAGGED, "diversity_losses": losses, "nfe": 4}))
+    assert found.text.endswith(" Losses from 5 % on are flagged, which the interval does not exclude.")
 
 
 def lossy(steps: int, share: float, of_linear: float) -> dict[str, Any]:
@@ -173,18 +176,18 @@ def test_of_losses_that_are_not_flagged_the_largest_of_all_figures_is_said() -> 
     entropy = [("token_entropy", steps, share) for steps, share in ((4, 0.01), (8, 0.02), (16, 0.0))]
     (found,) = findings(quiet(*entropy))
     assert found.text == (
-        "In token entropy the samples fall below linear at 64 steps by 2.0 % at 8 steps, where linear is at the same "
-        "level. The limit is 5 %."
+        "In token entropy the winners' samples fall below those of linear at 64 steps by 2.0 % at 8 steps, where "
+        "linear is at the same level. Losses from 5 % on are flagged."
     )
     (found,) = findings(quiet(*entropy, ("answer_length", 4, 0.047), of_linear=-0.01))
     assert found.text == (
-        "Of the figures of diversity (token entropy and sample length), sample length falls most below linear at 64 "
-        "steps: by 4.7 % at 4 steps, where linear is 1.0 % above it. The limit is 5 %."
+        "Of the winners' figures of diversity (token entropy and sample length), sample length falls most below that "
+        "of linear at 64 steps: by 4.7 % at 4 steps, where linear is 1.0 % above it. Losses from 5 % on are flagged."
     )
     (found,) = findings(quiet(("token_entropy", 4, 0.0002), ("distinct_tokens", 4, -0.5)))
     assert found.text == (
-        "No figure of diversity (token entropy and distinct trigrams) falls below that of linear at 64 steps in the "
-        "mean."
+        "None of the winners' figures of diversity (token entropy and distinct trigrams) falls below that of linear at "
+        "64 steps in the mean."
     )
     (found,) = findings(quiet(("token_entropy", 4, 0.06)))
     assert found.text.endswith("That is over the limit of 5 %, but not by more than noise.")
