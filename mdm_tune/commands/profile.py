@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from mdm_tune.commands.events import Note, Notify, Warnings, as_notes, memory_notes, report_loaded
-from mdm_tune.commands.progress import Following, Stage, Stages, saved_by_equal_starts
+from mdm_tune.commands.progress import Following, Stage, Stages
 from mdm_tune.config.file import Config
 from mdm_tune.config.validators import OPTIMUM
 from mdm_tune.core.errors import InputError
@@ -100,7 +100,8 @@ def _stages(run: Run) -> Stages:
     rows = 0.0
     if run.dataset is not None:
         split = run.evaluator.split("tune")
-        saved = saved_by_equal_starts(run, split, min(example_count(run), len(split.ids)))  # with no token visible
+        examples = min(example_count(run), len(split.ids))
+        saved = run.evaluator.saved_by_equal_starts("tune", examples)  # with no token visible
         rows = sum(profile_rows(run, "tune", size) - saved for size in run.evaluator.block_lengths)
     return Stages([Stage("measuring the information profile", rows), Stage("pricing schedules")])
 

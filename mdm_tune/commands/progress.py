@@ -10,7 +10,7 @@ from typing import Protocol
 
 from mdm_tune.commands.events import BudgetStarted, Notify, Progress, RunEvent, SettingScored
 from mdm_tune.core.errors import InputError
-from mdm_tune.datasets.splits import Split, Use
+from mdm_tune.datasets.splits import Use
 from mdm_tune.evaluation.settings import calls_of
 from mdm_tune.run.build import Run
 from mdm_tune.run.measuring import PointMeasured
@@ -18,7 +18,7 @@ from mdm_tune.sampling.pieces import CountedPool
 from mdm_tune.schedules.curves import Linear
 from mdm_tune.search.events import Comparison, ReferenceStarted, TrialDone, TrialsProposed
 
-__all__ = ["Following", "Plan", "Stage", "Stages", "expected_rows", "proposal_weight", "saved_by_equal_starts"]
+__all__ = ["Following", "Plan", "Stage", "Stages", "expected_rows", "proposal_weight"]
 
 EVERY = 0.2  # seconds between two progress events, at least
 RECENT, RECENT_SHARE = 10.0, 0.5  # seconds, or share of the time so far, of whose work the speed is the mean
@@ -245,15 +245,9 @@ def expected_rows(run: Run, use: Use, steps: int) -> float:
         rows = float(steps * len(split.ids))
     else:
         rows = calls_of(setting, split.hidden.sum(1), evaluator.sampler.section.counts)
-    rows -= saved_by_equal_starts(run, split, len(split.ids))
+    rows -= evaluator.saved_by_equal_starts(use)
     forwards: int = getattr(evaluator.denoiser, "forwards", 1)
     return forwards * rows
-
-
-def saved_by_equal_starts(run: Run, split: Split, examples: int) -> float:
-    """The denoiser rows that a call saves if all rows are the same, which are then computed once a batch."""
-    same = bool((split.start == split.start[:1]).all())
-    return examples * (1 - 1 / min(run.evaluator.sampler.section.batch, examples)) if same else 0.0
 
 
 def proposal_weight(number: float) -> float:

@@ -177,6 +177,18 @@ class Evaluator:
             )
         return self.dataset.splits[use]
 
+    def saved_by_equal_starts(self, use: Use, examples: int | None = None) -> float:
+        """The denoiser rows that scoring a setting saves if all rows start alike: these are computed once a batch.
+
+        Args:
+            use: The split.
+            examples: How many of its examples are scored; None for all.
+        """
+        split = self.split(use)
+        scored = len(split.ids) if examples is None else examples
+        same = bool((split.start == split.start[:1]).all())
+        return scored * (1 - 1 / min(self.sampler.section.batch, scored)) if same else 0.0
+
     def _judged(self, split: Split) -> Split:
         """The split by whose originals the metric judges."""
         return split if self.own is None else self.own.of(split)

@@ -112,8 +112,8 @@ class GridCost(JsonRecord):
     Attributes:
         points: Schedules of the grid.
         settings: Those that the sampler distinguishes, in all block lengths.
-        denoiser_rows: Rows of scoring each of these once on all tune examples; 0 if values are exact. Texts that end
-            early take fewer.
+        denoiser_rows: Rows of scoring each of these once on all tune examples; 0 if values are exact. Where all rows
+            start alike, the first call counts once a batch, as in the search. Texts that end early take fewer.
     """
 
     points: int
@@ -129,10 +129,12 @@ class GridCost(JsonRecord):
             for a, b in itertools.product(GRID, GRID):
                 setting = at_size.setting(Beta(a, b), steps)
                 found[setting.key] = setting.nfe
-        examples = 0 if evaluator.exact else len(evaluator.split("tune").ids)
+        rows = 0.0
+        if not evaluator.exact:
+            rows = sum(found.values()) * len(evaluator.split("tune").ids)
+            rows -= len(found) * evaluator.saved_by_equal_starts("tune")
         forwards = int(getattr(evaluator.denoiser, "forwards", 1))  # guidance makes two
-        rows = round(sum(found.values()) * examples) * forwards
-        return cls(points=len(GRID) ** 2, settings=len(found), denoiser_rows=rows)
+        return cls(points=len(GRID) ** 2, settings=len(found), denoiser_rows=round(rows) * forwards)
 
 
 @dataclass(frozen=True, kw_only=True)
