@@ -140,7 +140,7 @@ def _about_marks(view: RunView) -> str:
     kinds, text = [each for budget in view.budgets for each in budget.policies], ""
     if any(each.more for each in kinds):
         text += (
-            f"Where these are over {100 * MORE_CALLS:g} % more than linear's, they are marked as more than linear, "
+            f"Where these are over {100 * MORE_CALLS:g} % more than linear's, they are marked as more calls, "
             "and the gain is not claimed as one at equal calls. This is so even where their interval includes the "
             "calls of linear. "
         )

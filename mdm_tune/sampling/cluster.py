@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import importlib.util
 import logging
@@ -130,6 +131,16 @@ def _folder_root() -> Path:
     )
 
 
+def _remove_used_folders() -> None:
+    """Remove what Ray in this process has written since its folder was removed."""
+    for folder in _used_folders:
+        rmtree(folder, ignore_errors=True)
+
+
+_used_folders: list[Path] = []
+atexit.register(_remove_used_folders)  # before Ray is imported, so that Ray's own end comes first
+
+
 @contextmanager
 def _ray_folder() -> Iterator[Path]:
     """Create a folder for Ray's sockets and logs. At the end it is removed, and all other processes that use it end."""
@@ -141,9 +152,10 @@ def _ray_folder() -> Iterator[Path]:
         null = subprocess.DEVNULL
         try:
             process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=null, stderr=null, start_new_session=True)
-        except OSError:
+        except BaseException:  # also Ctrl-C, since nothing else would remove the folder
             rmtree(folder, ignore_errors=True)
             raise
+        _used_folders.append(folder)
         with process:  # the end of the block closes its standard input and waits for it
             yield folder
 

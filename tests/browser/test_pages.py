@@ -93,7 +93,7 @@ def test_kinds_of_policies(width: int, faults: Faults) -> None:
         row |= {"calls": {"nfe": 16.475, "nfe_ci": [16.045, 16.905]}, "gain_over_linear": gain, "trials": 4}
         rows.append(row | {"more_calls": True, "losses": [{"figure": "token_entropy", "blocks": True}]})
     text = run_page(made(two_budgets() | {"budgets": [{**BUDGET, "policies": rows}]}))
-    assert all(f'flag">{word}<' in text for word in ("more than linear", "less diverse"))
+    assert all(f'flag">{word}<' in text for word in ("more calls", "less diverse"))
     assert faults(text.replace("@media print{", "@media all{") if width == PAPER else text, width, "light") == ()
 
 

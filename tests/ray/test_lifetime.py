@@ -61,7 +61,7 @@ def folders(home: Path) -> list[Path]:
 
 
 def starting(home: Path) -> bool:
-    return any(folder.glob("session_*/logs/gcs_server.out") for folder in folders(home))
+    return any(any(folder.glob("session_*/logs/gcs_server.out")) for folder in folders(home))
 
 
 def working(home: Path) -> bool:
