@@ -21,6 +21,7 @@ matplotlib.use("Agg")
 
 Record = dict[str, Any]
 PEERS = ("LLaDA", "Dream", "dllm", "MDLM", "plain")
+LITTLE = 2.0  # MiB that are told from chance
 PLOTS = ("sampling-speed.svg", "sampling-memory.svg")
 MARKERS = {"ours": "o", "LLaDA": "s", "dllm": "D", "plain": "^"}
 COLOURS = {"ours": "C0", "LLaDA": "C1", "dllm": "C2", "plain": "C3"}
@@ -53,17 +54,19 @@ contains the text.
   that the package contains.
 - **Predictions.** The logits have a standard deviation of 3, or the spread that a table names. With top-p, our time
   depends on it: 64 tokens or fewer that reach top-p are found faster than more. Flat predictions are the slow case.
-- **Head.** Our denoiser applies the head only where a prediction is needed. Other samplers get the logits of all
-  positions, as their own models compute them. This is part of what is compared.
+- **Head.** Our denoiser applies the head only where a prediction is needed. It also states that its head is one linear
+  map (`LinearHead`), as checkpoints of Hugging Face have it. A large vocabulary is then computed a slice at a time,
+  unless top-p is used. Other samplers get the logits of all positions, as their own models compute them. This is part
+  of what is compared.
 - **Time.** All samplers of a case run in one process with one thread, and take turns. The machine also did other work.
   Therefore CPU time is compared, and seconds are only shown beside it. Work that shares the caches still disturbs CPU
   time. Freed memory is returned to the system, except where a table says that it is kept.
 - **Ratios** are CPU time of the other sampler divided by ours: above 1, ours is faster. The table shows the median over
   the turns and, in brackets, the smallest and the largest ratio of a turn. In round brackets is the median ratio of
   seconds. There are at least 3 turns, and more where they are short.
-- **Memory** is the peak of the process above what it used with the model loaded. Each sampler is measured in a process
-  of its own, in which freed memory goes back to the system at once. It includes the activations and the logits of the
-  network.
+- **Memory** is the peak of the process in the second call of a sampler, above what the process used before that call.
+  Each sampler is measured in a process of its own, in which freed memory goes back to the system at once. It includes
+  the activations and the logits of the network. {first}
 - **Rows** begin with 8 visible tokens that differ from row to row. Ancestral sampling begins with masks alone.
 - **The mask** is not in the logits, except for MDLM, which needs it there.
 - **Machine**: {machine}. Commit: {commits}.
@@ -97,9 +100,8 @@ mdm-tune do this. A program of your own gets the same with the environment varia
 
 ## Memory
 
-MiB at the peak, above the model. In brackets: the memory of the other sampler divided by ours. With a single row and
-order `confidence`, most of ours are the logits of the 64 positions to which a head is applied at a time. Fewer at a
-time need less memory and more time ([decisions.md](decisions.md)).
+MiB at the peak, above the model. In brackets: the memory of the other sampler divided by ours, where the other one
+needs 2 MiB or more. With 27 tokens nearly all of it is the network's own.
 
 {memory}
 
@@ -150,6 +152,7 @@ def write_page(page: Path, records: Sequence[Record], *, quick: bool) -> None:
     text = PAGE.format(
         form=form,
         machine=f"{processor()}, torch {torch.__version__}",
+        first=first_calls(good),
         commits=", ".join(sorted({record["commit"] for record in measured})),
         summary=summary(good),
         slower=slower(good),
@@ -228,7 +231,7 @@ def summary(records: Sequence[Record]) -> str:
     rows = []
     for (name, vocabulary, temperature), some in groups.items():
         speed = [median(ratios(record, name)) for record in some]
-        memory = [memory_ratio(record, name) for record in some if record["memory"][name] and record["memory"]["ours"]]
+        memory = [ratio for record in some if (ratio := memory_ratio(record, name)) is not None]
         rows.append(
             [
                 name,
@@ -282,9 +285,25 @@ def times(records: Sequence[Record]) -> str:
     return table([*SIZES, "ours, CPU s (s)", *(f"{name} / ours" for name in peers)], rows)
 
 
-def memory_ratio(record: Record, name: str) -> float:
-    """Peak memory of a peer divided by ours."""
-    return float(record["memory"][name] / record["memory"]["ours"])
+def memory_ratio(record: Record, name: str) -> float | None:
+    """Peak memory of a peer divided by ours; None if the peer needs too little to tell it from chance."""
+    ours, theirs = record["memory"]["ours"], record["memory"].get(name)
+    return float(theirs / ours) if ours and theirs and theirs >= LITTLE else None
+
+
+def first_calls(records: Sequence[Record]) -> str:
+    """How much more memory the first call needs than the second."""
+    ranges = {}
+    for name in ("ours", "LLaDA", "plain"):
+        pairs = [(record.get("first", {}).get(name), record["memory"].get(name)) for record in records]
+        more = sorted(first - second for first, second in pairs if first is not None and second is not None)
+        if more:
+            ranges[name] = f"{more[len(more) // 2]:.0f} MiB [{more[0]:.0f}, {more[-1]:.0f}]"
+    named = ", ".join(f"{each} ({name})" for name, each in ranges.items())
+    return (
+        "A first call\n  also loads code of libraries, and the buffers that they keep. Its peak is higher by\n"
+        f"  {named}: the median over the cases, the least and the most."
+    )
 
 
 def memories(records: Sequence[Record]) -> str:
@@ -295,9 +314,12 @@ def memories(records: Sequence[Record]) -> str:
         if not memory["ours"]:
             continue
         cells = [
-            f"{memory[name]:,.0f} ({memory_ratio(record, name):.2f})" if memory.get(name) else "" for name in peers
+            f"{memory[name]:,.1f}{'' if (ratio := memory_ratio(record, name)) is None else f' ({ratio:.1f})'}"
+            if memory.get(name)
+            else ""
+            for name in peers
         ]
-        rows.append([*sizes(record), f"{memory['ours']:,.0f}", *cells])
+        rows.append([*sizes(record), f"{memory['ours']:,.1f}", *cells])
     return table([*SIZES, "ours", *peers], rows)
 
 

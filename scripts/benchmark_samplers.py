@@ -1,8 +1,8 @@
 """The samplers that scripts/benchmark_sampling.py measures, on networks whose weights are made from a seed.
 
 Each peer is imported from a local checkout and called as its users call it, on the same trunk and head as ours. Our
-denoiser applies the head at the wanted positions alone, some at a time; the peers' models apply it at all positions, as
-theirs do.
+denoiser applies the head at the wanted positions alone, and a slice of a large vocabulary at a time; the peers' models
+apply it at all positions, as theirs do.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mdm_tune.core.files import bundled
+from mdm_tune.denoisers.base import LinearHead
 from mdm_tune.denoisers.transformer import Transformer, load_transformer
 from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.unmasking import CountPlan, Plan, RevealPlan, unmask
@@ -118,6 +119,11 @@ class Network(nn.Module):
         """Logits (n, vocabulary)."""
         return F.linear(states, self.words[: self.vocabulary])
 
+    @property
+    def linear(self) -> LinearHead:
+        """The head, as one linear map."""
+        return LinearHead(self.words[: self.vocabulary])
+
     def everywhere(self, tokens: Tensor, *, shifted: bool = False, with_mask: bool = False) -> Tensor:
         """Logits (rows, length, vocabulary); shifted: those of position i at i - 1, as Dream's model has them."""
         hidden = self.hidden(tokens)
@@ -131,7 +137,7 @@ class TextNetwork:
 
     def __init__(self) -> None:
         self.model: Transformer = load_transformer(bundled("package:text"))
-        self.vocabulary = self.model.vocab_size
+        self.vocabulary, self.linear = self.model.vocab_size, self.model.linear
 
     def states(self, tokens: Tensor, row: Tensor, column: Tensor) -> Tensor:
         return self.model.states(tokens, row, column)
@@ -154,7 +160,7 @@ class InParts:
 
     def __init__(self, network: AnyNetwork) -> None:
         self.network, self.vocab_size, self.mask_id = network, network.vocabulary, network.vocabulary
-        self.parts, self.states, self.head = self, network.states, network.head
+        self.parts, self.states, self.head, self.linear = self, network.states, network.head, network.linear
 
     def __call__(self, tokens: Tensor, wanted: Tensor) -> Tensor:
         return self.head(self.states(tokens, *wanted.nonzero(as_tuple=True)))
@@ -166,7 +172,7 @@ class Timed(InParts):
     def __init__(self, network: AnyNetwork) -> None:
         super().__init__(network)
         self.seconds, self.calls = 0.0, 0
-        self.states, self.head = self._states, self._head
+        self.states, self.head, self.linear = self._states, self._head, self._TimedHead(self, network.linear)
 
     def _states(self, tokens: Tensor, row: Tensor, column: Tensor) -> Tensor:
         self.calls += 1
@@ -175,7 +181,17 @@ class Timed(InParts):
     def _head(self, states: Tensor) -> Tensor:
         return self._timed(self.network.head, states)
 
-    def _timed(self, work: Callable[..., Tensor], *arguments: Tensor) -> Tensor:
+    class _TimedHead(LinearHead):
+        """The linear head, whose time counts too."""
+
+        def __init__(self, timed: Timed, head: LinearHead) -> None:
+            super().__init__(head.weight, head.bias, head.forbidden)
+            object.__setattr__(self, "timed", timed)
+
+        def logits(self, states: Tensor, tokens: slice, out: Tensor) -> Tensor:
+            return self.timed._timed(super().logits, states, tokens, out)  # type: ignore[attr-defined,no-any-return]
+
+    def _timed(self, work: Callable[..., Tensor], *arguments: Any) -> Tensor:
         began = time.process_time()
         found = work(*arguments)
         self.seconds += time.process_time() - began

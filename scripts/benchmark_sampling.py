@@ -163,19 +163,25 @@ def status(field: str) -> int:
 
 
 def peak_memory(case: Case, network: AnyNetwork, peers: Peers, name: str) -> Answer:
-    """MiB of a call of one sampler at its peak, beyond what the process had before."""
+    """MiB of a call of one sampler at its peak, beyond what the process had before: of its second call, and its first.
+
+    The first one also loads code, and the buffers that libraries keep.
+    """
     torch.manual_seed(0)
     # Freed blocks go back to the system at once. What the allocator keeps would count otherwise, and depends on chance.
     ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 1 << 16)
     call = Samplers(case, network, peers).calls[name]
     with torch.inference_mode():
         network.everywhere(torch.zeros(1, 2, dtype=torch.int64))  # libraries take their buffers
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here
-    before = status("VmRSS")
-    call()
-    return {"memory": (status("VmHWM") - before) / 1024}
+    peaks = []
+    for _ in range(2):
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here
+        before = status("VmRSS")
+        call()
+        peaks.append((status("VmHWM") - before) / 1024)
+    return {"memory": peaks[1], "first": peaks[0]}
 
 
 def apart(work: Callable[[], Answer]) -> Answer:
@@ -216,6 +222,7 @@ def measure(case: Case, network: AnyNetwork, peers: Peers, turns: int, enough: f
         "case": {field: getattr(case, field) for field in Case.__dataclass_fields__ if field not in ("peers", "quick")},
         "commit": commit(),
         "memory": found.get("memory", {}) | {name: each.get("memory") for name, each in memory.items()},
+        "first": found.get("first", {}) | {name: each.get("first") for name, each in memory.items()},
         "used": found.get("used", 0.0) + sum(each.get("used", 0.0) for each in memory.values()),
     }
 

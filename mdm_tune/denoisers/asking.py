@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -21,7 +21,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from mdm_tune.core.errors import RunError
 from mdm_tune.core.guard import ForeignFailure, out_of_memory
 from mdm_tune.core.messages import quantity
-from mdm_tune.denoisers.base import Denoiser, parts_of, to_device
+from mdm_tune.denoisers.base import Denoiser, Parts, parts_of, to_device
 from mdm_tune.denoisers.outputs import UnusableOutput, checked_logits
 
 __all__ = [
@@ -46,6 +46,7 @@ ELEMENTS = 1 << 19  # logits converted to float64 at a time: 4 MiB, which the ca
 HEAD = 1 << 21  # logits that a head computes at a time: 8 MiB in float32
 # For fewer positions the time to read the head's weights counts, the more the wider it is.
 HEAD_POSITIONS, HEAD_POSITIONS_WIDE, WIDTH_PER_POSITION = 64, 128, 8
+STATES = 256  # positions for which slices of the vocabulary are computed: each reads the head's weights once
 
 # The batch that fitted in memory after a larger one did not. Keyed by identity: equal denoisers may lie on different
 # devices.
@@ -108,39 +109,45 @@ class BatchedDenoiser:
             RunError: If the denoiser returns a wrong shape, or if the memory does not suffice for a single row. The
                 values are checked by ``check_best``.
         """
-        first, distinct_of = _distinct_rows(tokens)
-        row, position = wanted.nonzero()
-        names_of = _RowNames(names, distinct_of, where)
-        calls = _Calls(tokens=tokens, wanted=wanted, row=row, column=position, names=names_of)
-        # Wanted positions by the prediction that they share with identical rows; None if each has one of its own.
-        source: Integers | None = None
-        if len(first) < len(tokens):
-            union = np.zeros((len(first), tokens.shape[1]), dtype=bool)
-            np.logical_or.at(union, distinct_of, wanted)
-            prediction = union.cumsum().reshape(union.shape) - 1
-            source = prediction[distinct_of[row], position]
-            numbers = source.argsort(kind="stable")
-            source = source[numbers]
-            row_of_union, column_of_union = union.nonzero()
-            calls = _Calls(tokens=tokens[first], wanted=union, row=row_of_union, column=column_of_union, names=names_of)
-        for start, logits in self._logits_in_pieces(calls):
+        calls = _calls_of(tokens, wanted, names, where)
+        for start, logits in self._in_pieces(calls, self._logits):
             size = max(1, ELEMENTS // logits.shape[1])
-            if source is None:
+            if calls.source is None:
                 at = start
                 for piece in _pieces(logits, size):
                     yield slice(at, at + piece.shape[0]), piece
                     at += piece.shape[0]
                     del piece
             else:
-                low, high = source.searchsorted([start, start + len(logits)])
+                low, high = calls.source.searchsorted([start, start + len(logits)])
                 for at in range(low, high, size):
                     entries = slice(at, min(at + size, high))
-                    picked = to_device(torch.from_numpy(source[entries] - start), self.device)
-                    yield numbers[entries], logits[picked]
+                    picked = to_device(torch.from_numpy(calls.source[entries] - start), self.device)
+                    yield calls.numbers[entries], logits[picked]
             del logits  # as everywhere here: the next logits are not computed while the last ones take memory
 
-    def _logits_in_pieces(self, calls: _Calls) -> Iterator[tuple[int, Tensor]]:
-        """Yield logits in order, with the number of their first position. A call that is too large is halved."""
+    def before_head(
+        self, tokens: Integers, wanted: NDArray[np.bool_], names: Integers, where: str
+    ) -> Iterator[tuple[Entries, Tensor, Tensor | None]]:
+        """Yield hidden states in place of logits, for a denoiser in parts whose head is linear (``Parts.linear``).
+
+        As a call does it, with the same arguments and errors. A piece is: of which wanted positions (n,), the hidden
+        states (k, width) of different predictions, and which of these (n,) int64 each position has; None for its own.
+        """
+        calls = _calls_of(tokens, wanted, names, where)
+        for start, states in self._in_pieces(calls, self._states):
+            stop = start + len(states)
+            if calls.source is None:
+                yield slice(start, stop), states, None
+            else:
+                low, high = calls.source.searchsorted([start, stop])
+                yield calls.numbers[low:high], states, torch.from_numpy(calls.source[low:high] - start)
+            del states
+
+    def _in_pieces(
+        self, calls: _Calls, answers: Callable[[_Calls, slice, slice], Iterator[Tensor]]
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Yield answers in order, with the number of their first position. A call that is too large is halved."""
         rows, sizes = len(calls.tokens), None
         if self.parts is None:  # its logits come all at once
             sizes = (np.bincount(calls.row, minlength=rows) * self.denoiser.vocab_size).tolist()
@@ -150,10 +157,10 @@ class BatchedDenoiser:
             end = len(calls.row) if part.stop == rows else int(calls.row.searchsorted(part.stop))
             failure, done = None, begin
             try:
-                for logits in self._answers(calls, part, slice(begin, end)):
-                    first, done = done, done + logits.shape[0]
-                    yield first, logits
-                    del logits
+                for answer in answers(calls, part, slice(begin, end)):
+                    first, done = done, done + answer.shape[0]
+                    yield first, answer
+                    del answer
             except ForeignFailure as error:
                 raise error.located(calls.names.describe(part)) from error.__cause__
             except UnusableOutput as error:
@@ -174,7 +181,7 @@ class BatchedDenoiser:
                     _working[self.denoiser] = batch
             start, begin = part.stop, done
 
-    def _answers(self, calls: _Calls, part: slice, entries: slice) -> Iterator[Tensor]:
+    def _logits(self, calls: _Calls, part: slice, entries: slice) -> Iterator[Tensor]:
         """Call the denoiser once, yield its logits in one or several pieces, and count the cost."""
         tokens, positions = torch.from_numpy(calls.tokens[part]), entries.stop - entries.start
         vocab, device = self.denoiser.vocab_size, self.device
@@ -185,8 +192,7 @@ class BatchedDenoiser:
             yield checked_logits(logits, (positions, vocab), device)
             return
         if positions > 0:
-            row = torch.from_numpy(calls.row[entries] - part.start)
-            states = self.parts.states(tokens, row, torch.from_numpy(calls.column[entries]))
+            states = self._call_trunk(self.parts, calls, part, entries)
             width = states.numel() // positions
             least = min(max(width // WIDTH_PER_POSITION, HEAD_POSITIONS), HEAD_POSITIONS_WIDE)
             size = max(least, HEAD // vocab)
@@ -197,6 +203,19 @@ class BatchedDenoiser:
                 left -= size
                 del logits
         self._count(tokens)  # once only, also if the memory did not suffice for the head at first
+
+    def _states(self, calls: _Calls, part: slice, entries: slice) -> Iterator[Tensor]:
+        """The same for hidden states."""
+        assert self.parts is not None
+        if entries.stop > entries.start:
+            yield from _pieces(self._call_trunk(self.parts, calls, part, entries), STATES)
+        self._count(torch.from_numpy(calls.tokens[part]))
+
+    @staticmethod
+    def _call_trunk(parts: Parts, calls: _Calls, part: slice, entries: slice) -> Tensor:
+        """The hidden states (n, ...) of these wanted positions, which are those of these rows."""
+        row, column = calls.row[entries] - part.start, calls.column[entries]
+        return parts.states(torch.from_numpy(calls.tokens[part]), torch.from_numpy(row), torch.from_numpy(column))
 
     def _count(self, tokens: Tensor) -> None:
         positions = int(np.count_nonzero(tokens.numpy() >= 0)) if self.padded else tokens.numel()
@@ -268,6 +287,8 @@ class _Calls(NamedTuple):
         row: (n,) int64, the rows of the wanted positions, ascending.
         column: (n,) int64, their columns, ascending within a row.
         names: Names of the rows.
+        source: Which prediction each of the positions that were asked for has, ascending; None if each has its own.
+        numbers: The positions that were asked for, in the order of ``source``.
     """
 
     tokens: Integers
@@ -275,6 +296,32 @@ class _Calls(NamedTuple):
     row: Integers
     column: Integers
     names: _RowNames
+    source: Integers | None
+    numbers: Integers
+
+
+def _calls_of(tokens: Integers, wanted: NDArray[np.bool_], names: Integers, where: str) -> _Calls:
+    """The distinct rows among tokens (rows, length), and which of their predictions are wanted."""
+    first, distinct_of = _distinct_rows(tokens)
+    row, column = wanted.nonzero()
+    names_of = _RowNames(names, distinct_of, where)
+    if len(first) == len(tokens):
+        return _Calls(tokens=tokens, wanted=wanted, row=row, column=column, names=names_of, source=None, numbers=_ONLY)
+    union = np.zeros((len(first), tokens.shape[1]), dtype=bool)
+    np.logical_or.at(union, distinct_of, wanted)
+    prediction = union.cumsum().reshape(union.shape) - 1
+    source = prediction[distinct_of[row], column]
+    numbers = source.argsort(kind="stable")
+    row, column = union.nonzero()
+    return _Calls(
+        tokens=tokens[first],
+        wanted=union,
+        row=row,
+        column=column,
+        names=names_of,
+        source=source[numbers],
+        numbers=numbers,
+    )
 
 
 class _RowNames(NamedTuple):

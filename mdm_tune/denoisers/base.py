@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-__all__ = ["Denoiser", "Parts", "parts_of", "to_device"]
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.messages import cut
+
+__all__ = ["Denoiser", "LinearHead", "Parts", "linear_head_of", "parts_of", "to_device"]
 
 
 @runtime_checkable
@@ -46,6 +52,9 @@ class Parts(Protocol):
     ``head(states(...))`` equals the denoiser's own result. The head is applied to some positions at a time, so that the
     logits of all positions never exist at once. The arguments of ``states`` lie on the CPU, so that what depends on
     padding or on the number of positions is known without waiting for the device.
+
+    A third attribute is optional: ``linear``, a ``LinearHead`` that gives what ``head`` gives, or None. With it a
+    vocabulary of thousands of tokens is computed a slice at a time on the CPU, and its logits are never kept.
     """
 
     def states(self, tokens: Tensor, row: Tensor, column: Tensor) -> Tensor:
@@ -66,10 +75,79 @@ class Parts(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class LinearHead:
+    """A head that is one linear map: logits = states @ weight.T + bias, and -inf for the forbidden tokens.
+
+    Attributes:
+        weight: (vocab_size, width) of any float type, that of the states.
+        bias: (vocab_size,), or None.
+        forbidden: (k,) int64 on the CPU, ascending: the tokens that are never predicted, the mask among them if it has
+            an id below vocab_size. None if there are none.
+
+    Raises:
+        InputError: If the shapes or types do not fit together.
+    """
+
+    weight: Tensor
+    bias: Tensor | None = None
+    forbidden: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        size = self.vocab_size
+        if self.weight.ndim != 2 or not self.weight.is_floating_point():
+            got = f"{tuple(self.weight.shape)} {self.weight.dtype}"
+            raise InputError(f"the weight of a linear head must be (vocab_size, width) floats, got {got}")
+        if self.bias is not None and self.bias.shape != (size,):
+            raise InputError(f"the bias of a linear head must be ({size},), got {tuple(self.bias.shape)}")
+        if self.forbidden is None:
+            return
+        if self.forbidden.ndim != 1 or self.forbidden.dtype != torch.int64:
+            got = f"{tuple(self.forbidden.shape)} {self.forbidden.dtype}"
+            raise InputError(f"the forbidden tokens of a linear head must be (k,) int64, got {got}")
+        ids = self._ids
+        if sorted(set(ids)) != ids or (ids and not 0 <= ids[0] <= ids[-1] < size):
+            raise InputError(f"the forbidden tokens of a linear head must ascend in [0, {size}), got {cut(str(ids))}")
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of tokens."""
+        return self.weight.shape[0]
+
+    @cached_property
+    def _ids(self) -> list[int]:
+        return [] if self.forbidden is None else self.forbidden.tolist()
+
+    def logits(self, states: Tensor, tokens: slice, out: Tensor) -> Tensor:
+        """Write the logits (n, k) of k successive tokens to ``out``, from hidden states (n, width); return them."""
+        weight = self.weight[tokens].t()
+        if self.bias is None:
+            torch.mm(states, weight, out=out)
+        else:
+            torch.addmm(self.bias[tokens], states, weight, out=out)
+        low, high = bisect_left(self._ids, tokens.start), bisect_left(self._ids, tokens.stop)
+        if self.forbidden is not None and low < high:
+            out.index_fill_(1, self.forbidden[low:high] - tokens.start, -torch.inf)
+        return out
+
+    def all_logits(self, states: Tensor) -> Tensor:
+        """The logits (n, vocab_size), computed in two slices; for checks."""
+        middle = self.vocab_size // 2
+        slices = (slice(0, middle), slice(middle, self.vocab_size))
+        new = self.weight.new_empty
+        return torch.cat([self.logits(states, some, new(len(states), some.stop - some.start)) for some in slices], 1)
+
+
 def parts_of(denoiser: Denoiser) -> Parts | None:
     """The two parts of a denoiser, its attribute ``parts``; None if it has only one."""
     parts: Parts | None = getattr(denoiser, "parts", None)
     return parts
+
+
+def linear_head_of(parts: Parts | None) -> LinearHead | None:
+    """The linear head of the two parts; None if it is not linear, not known, or not on the CPU."""
+    head: LinearHead | None = getattr(parts, "linear", None)
+    return head if head is not None and head.weight.is_cpu else None
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:

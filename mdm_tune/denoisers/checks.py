@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from mdm_tune.core.errors import InputError
-from mdm_tune.core.guard import ForeignFailure, calling, safe_repr
-from mdm_tune.denoisers.base import Denoiser, Parts
+from mdm_tune.core.guard import ForeignFailure, calling, error_text, safe_repr
+from mdm_tune.denoisers.base import Denoiser, Parts, linear_head_of
 from mdm_tune.denoisers.lengths import EqualLengths
 from mdm_tune.denoisers.outputs import UnusableOutput, checked_logits
 
@@ -95,12 +95,21 @@ def check_parts(examined: ExaminedDenoiser, parts: Parts, rows: Tensor) -> None:
         with torch.inference_mode():
             states = parts.states(tokens.cpu(), row, column)
             logits = torch.cat([parts.head(some) for some in (states[:1], states[1:])])
+            head = linear_head_of(parts)
+            linear = logits if head is None else head.all_logits(states)
     except ForeignFailure as error:
         raise examined.failed("parts", "run in two parts (parts.states, parts.head)", error.error) from error
-    difference = _distance(logits.to(expected.device).double().log_softmax(1), expected)
-    if not difference <= (HALF_NOISE if examined.dtype in (torch.bfloat16, torch.float16) else EXACT):
-        rule = "predict the same in two parts (parts.states, then parts.head for some positions at a time)"
-        raise examined.failed("parts", rule, f"predictions that differ by {difference:.2g} in total variation")
+    except RuntimeError as error:  # torch, of states that do not fit the weights
+        raise examined.failed("parts", "have states that fit parts.linear", error_text(error)) from error
+    allowed = HALF_NOISE if examined.dtype in (torch.bfloat16, torch.float16) else EXACT
+    for found, rule in (
+        (logits, "in two parts (parts.states, then parts.head for some positions at a time)"),
+        (linear, "with the linear map that it states (parts.linear)"),
+    ):
+        difference = _distance(found.to(expected.device).double().log_softmax(1), expected)
+        if not difference <= allowed:
+            problem = f"predictions that differ by {difference:.2g} in total variation"
+            raise examined.failed("parts", f"predict the same {rule}", problem)
 
 
 class ExaminedDenoiser:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mdm_tune.core.guard import RUN_AGAIN, ForeignFailure, calling, out_of_memory
-from mdm_tune.denoisers.base import Denoiser, Parts
+from mdm_tune.denoisers.base import Denoiser, LinearHead, Parts
 from mdm_tune.denoisers.outputs import UnusableOutput, checked_logits
 
 __all__ = ["GuardedDenoiser"]
@@ -86,3 +86,21 @@ class _GuardedParts:
         with self.guarded._calling():
             result: Any = self.inner.head(states)
         return self.guarded._checked(result, len(states), states.device)
+
+    @property
+    def linear(self) -> LinearHead | None:
+        """The linear head that the user's code states, if it does; another thing may happen to have that name."""
+        guarded = self.guarded
+        with guarded._calling():
+            head = getattr(self.inner, "linear", None)
+        if not isinstance(head, LinearHead):
+            return None
+        size = guarded.vocab_size
+        if head.vocab_size != size:
+            problem = f"parts.linear must have one row of weights per token, {size} of them, got {head.vocab_size}"
+            raise ForeignFailure(guarded.where, problem, REMEDY)
+        forbidden = [] if head.forbidden is None else head.forbidden.tolist()
+        if guarded.mask_id < guarded.vocab_size and guarded.mask_id not in forbidden:
+            problem = f"parts.linear must forbid the mask, token {guarded.mask_id}"
+            raise ForeignFailure(guarded.where, problem, REMEDY)
+        return head

@@ -19,7 +19,7 @@ from mdm_tune.config.models import HuggingFaceConfig
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.guard import ForeignFailure, calling, error_text, out_of_memory
 from mdm_tune.core.messages import quantity, shown
-from mdm_tune.denoisers.base import Parts, to_device
+from mdm_tune.denoisers.base import LinearHead, Parts, to_device
 from mdm_tune.denoisers.checkpoint import (
     Checkpoint,
     fingerprint,
@@ -122,6 +122,17 @@ class HuggingFace:
         with self._calling():
             output = self.head_module(states.unsqueeze(0))[0, :, : self.vocab_size]
         return self._allowed(output, len(states))
+
+    @property
+    def linear(self) -> LinearHead | None:
+        """The head as one linear map; None if it is another module, or if something is done to its input or result."""
+        module = self.head_module
+        if type(module) is not nn.Linear or "forward" in vars(module):  # accelerate replaces forward of a module
+            return None
+        if module._forward_hooks or module._forward_pre_hooks:
+            return None
+        bias = None if module.bias is None else module.bias[: self.vocab_size]
+        return LinearHead(module.weight[: self.vocab_size], bias, self.forbidden.cpu())
 
     def _calling(self) -> AbstractContextManager[None]:
         return calling(self.where, REMEDY, let_through=lambda error: out_of_memory(error) is not None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mdm_tune.denoisers.base import Denoiser, Parts, parts_of, to_device
+from mdm_tune.denoisers.base import Denoiser, LinearHead, Parts, linear_head_of, parts_of, to_device
 
 __all__ = ["EqualLengths"]
 
@@ -66,3 +66,7 @@ class _EqualLengthParts:
 
     def head(self, states: Tensor) -> Tensor:
         return self.inner.head(states)
+
+    @property
+    def linear(self) -> LinearHead | None:
+        return linear_head_of(self.inner)

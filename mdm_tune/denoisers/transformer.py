@@ -18,7 +18,7 @@ from mdm_tune.core.errors import InputError, MissingInput
 from mdm_tune.core.memory import check_memory
 from mdm_tune.core.messages import cut, quantity, shown, shown_path
 from mdm_tune.core.reading import CONFIG_BYTES, read_json
-from mdm_tune.denoisers.base import Parts, to_device
+from mdm_tune.denoisers.base import LinearHead, Parts, to_device
 
 __all__ = ["Transformer", "TransformerConfig", "load_transformer", "save_transformer"]
 
@@ -218,6 +218,11 @@ class Transformer(nn.Module):
     def parts(self) -> Parts:
         """The trunk and the head, see ``Parts``."""
         return self
+
+    @property
+    def linear(self) -> LinearHead:
+        """The head, as one linear map."""
+        return LinearHead(self.head.weight, self.head.bias)
 
     def states(self, tokens: Tensor, row: Tensor, column: Tensor) -> Tensor:
         """Return the hidden states (n, width) of the wanted positions, see ``Parts``.

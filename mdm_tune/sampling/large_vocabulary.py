@@ -8,7 +8,7 @@ is computed inside that block alone. All sums are float64.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -23,6 +23,7 @@ NEAR = 64.0  # logits up to this size need no shift before their exponentials
 LOG2_E = math.log2(math.e)
 COLDEST = 1e-3  # temperature down to which float32 has the numbers that are needed
 DIGIT = 11  # bits of a logit that one pass looks at
+_CPU = torch.device("cpu")
 EDGE = 64  # most probable tokens in which a nucleus is looked for
 
 
@@ -39,10 +40,14 @@ class Scratch:
 
     def like(self, logits: Tensor, use: str = "weights", dtype: torch.dtype = torch.float64) -> Tensor:
         """A tensor of the shape and device of the logits; its values are those of the last tensor for this use."""
-        kept, size = self._kept.get(use), logits.numel() * dtype.itemsize
-        if kept is None or kept.numel() < size or kept.device != logits.device:
-            kept = self._kept[use] = torch.empty(size, dtype=torch.uint8, device=logits.device)
-        return kept[:size].view(dtype).view(logits.shape)
+        return self.of(logits.shape, use, dtype, logits.device)
+
+    def of(self, shape: Sequence[int], use: str, dtype: torch.dtype, device: torch.device = _CPU) -> Tensor:
+        """A tensor of this shape, as ``like``."""
+        kept, size = self._kept.get(use), math.prod(shape) * dtype.itemsize
+        if kept is None or kept.numel() < size or kept.device != device:
+            kept = self._kept[use] = torch.empty(size, dtype=torch.uint8, device=device)
+        return kept[:size].view(dtype).view(shape)
 
 
 class Softmax:

@@ -20,9 +20,10 @@ from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import quantity
 from mdm_tune.core.seeding import StepNoise, noise
 from mdm_tune.denoisers.asking import BatchedDenoiser, Entries, all_finite, check_best, numbers_of
-from mdm_tune.denoisers.base import Denoiser, to_device
+from mdm_tune.denoisers.base import Denoiser, LinearHead, linear_head_of, to_device
 from mdm_tune.sampling.drawing import PLAIN, Drawing, Scratch, confidence, draw, scattered, without
 from mdm_tune.sampling.plans import CountPlan, KlassPlan, Plan, RevealPlan, check_plan, step_rule_of
+from mdm_tune.sampling.slices import draw_in_slices, takes_slices
 from mdm_tune.sampling.stability import Stability
 
 __all__ = ["CountPlan", "Plan", "RevealPlan", "Step", "Unmasked", "check_call", "unmask"]
@@ -170,6 +171,9 @@ class _State:
         stability: Stability | None,
     ) -> None:
         self.batched, self.drawing = batched, drawing
+        head = linear_head_of(batched.parts)
+        # The head, if predictions are drawn from without a row of logits.
+        self.head = head if reference is None and stability is None and takes_slices(drawing, head) else None
         self.reference, self.names, self.stability = reference, names, stability
         self.tokens, self.mask_id, self.scratch = tokens.copy(), batched.denoiser.mask_id, scratch
         self.generated = self.hidden
@@ -218,10 +222,16 @@ class _State:
         target = None if self.reference is None else torch.from_numpy(self.reference[wanted])
         parts: list[Entries] = []
         pieces: list[Sequence[Tensor]] = []
-        for some, logits in self.batched(tokens, wanted_here, names, where):
-            parts.append(some)
-            pieces.append(self._draw(logits, some, wanted, numbers, target))
-            del logits  # before the next ones are computed
+        if self.head is not None:
+            for some, states, picked in self.batched.before_head(tokens, wanted_here, names, where):
+                parts.append(some)
+                pieces.append(self._draw_in_slices(self.head, states, picked, some, numbers))
+                del states
+        else:
+            for some, logits in self.batched(tokens, wanted_here, names, where):
+                parts.append(some)
+                pieces.append(self._draw(logits, some, wanted, numbers, target))
+                del logits  # before the next ones are computed
         best, best_drawn, drawn, scores, log_prob, changes = _columns(pieces, numbers_of(parts, wanted))
         self._check_later(best, wanted, where)
         if not self.drawing.end_drawn:
@@ -281,6 +291,14 @@ class _State:
             rows, at = wanted.nonzero()
             changes = self.stability.change(rows[some], at[some], logits, best_drawn)
         return best, best_drawn, drawn.tokens, scores, log_prob, changes
+
+    def _draw_in_slices(
+        self, head: LinearHead, states: Tensor, picked: Tensor | None, some: Entries, uniform: Tensor | None
+    ) -> Sequence[Tensor]:
+        """What ``_draw`` returns, from hidden states (k, width); picked (n,) says which of them each position has."""
+        uniform = None if uniform is None else uniform[some]
+        best, drawn = draw_in_slices(self.drawing, head, states, uniform, picked=picked, scratch=self.scratch)
+        return best, best, drawn.tokens, best if drawn.scores is None else drawn.scores, best, best
 
     def reveal(self, positions: Booleans) -> None:
         """Write the drawn tokens at these positions (rows, length)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mdm_tune.denoisers.base import Denoiser, parts_of
+from mdm_tune.denoisers.base import Denoiser, linear_head_of, parts_of
 from mdm_tune.testing.checks import require
 
 __all__ = ["DenoiserConformance"]
@@ -114,7 +114,10 @@ class DenoiserConformance:
             self._equal(alone, law, f"padding {'before' if turn == 1 else 'after'} a row must change nothing; set pads")
 
     def test_two_parts_give_what_a_call_gives(self) -> None:
-        """``parts.head`` of ``parts.states``, for some positions at a time. Skipped without ``parts``."""
+        """``parts.head`` of ``parts.states``, for some positions at a time, and ``parts.linear``, if there is one.
+
+        Skipped without ``parts``.
+        """
         denoiser, (tokens, wanted) = self.build(), self._some()
         parts = parts_of(denoiser)
         if parts is None:
@@ -123,7 +126,11 @@ class DenoiserConformance:
         with torch.inference_mode():
             states = parts.states(tokens.clone(), row, column)
             logits = torch.cat([parts.head(states[:1]), parts.head(states[1:])])
-        self._equal(self._law(denoiser, tokens, wanted), logits.double().softmax(1).cpu(), "two parts must give a call")
+            head = linear_head_of(parts)
+            linear = logits if head is None else head.all_logits(states)
+        expected = self._law(denoiser, tokens, wanted)
+        self._equal(expected, logits.double().softmax(1).cpu(), "two parts must give a call")
+        self._equal(expected, linear.double().softmax(1).cpu(), "parts.linear must give what parts.head gives")
 
     def _some(self) -> tuple[Tensor, Tensor]:
         """Rows with hidden positions, different numbers of them in each row, and these positions."""
