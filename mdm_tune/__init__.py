@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mdm_tune.config.file import Config, load_config
     from mdm_tune.core.errors import InputError, MdmTuneError, RunError
     from mdm_tune.core.permissions import Permissions
-    from mdm_tune.denoisers.base import Denoiser, Parts
+    from mdm_tune.denoisers.base import Denoiser, LinearHead, Parts
     from mdm_tune.denoisers.loaded import LoadedModel
     from mdm_tune.denoisers.loading import load_model
     from mdm_tune.denoisers.transformer import Transformer, TransformerConfig, load_transformer, save_transformer
@@ -85,6 +85,7 @@ __all__ = [
     "InputError",
     "KlassPlan",
     "Linear",
+    "LinearHead",
     "LoadedModel",
     "LoadedSchedule",
     "MaskgitCosine",
@@ -154,6 +155,7 @@ _MODULES = {
     "InputError": "core.errors",
     "KlassPlan": "sampling.plans",
     "Linear": "schedules.curves",
+    "LinearHead": "denoisers.base",
     "LoadedModel": "denoisers.loaded",
     "LoadedSchedule": "schedules.loaded",
     "MaskgitCosine": "schedules.curves",

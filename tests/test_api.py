@@ -31,6 +31,7 @@ NAMES = [
     "InputError",
     "KlassPlan",
     "Linear",
+    "LinearHead",
     "LoadedModel",
     "LoadedSchedule",
     "MaskgitCosine",

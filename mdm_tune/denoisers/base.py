@@ -54,7 +54,7 @@ class Parts(Protocol):
     padding or on the number of positions is known without waiting for the device.
 
     A third attribute is optional: ``linear``, a ``LinearHead`` that gives what ``head`` gives, or None. With it a
-    vocabulary of thousands of tokens is computed a slice at a time on the CPU, and its logits are never kept.
+    vocabulary of thousands of tokens is computed a slice at a time on the CPU, so that a row of logits never exists.
     """
 
     def states(self, tokens: Tensor, row: Tensor, column: Tensor) -> Tensor:
@@ -97,17 +97,25 @@ class LinearHead:
         size = self.vocab_size
         if self.weight.ndim != 2 or not self.weight.is_floating_point():
             got = f"{tuple(self.weight.shape)} {self.weight.dtype}"
-            raise InputError(f"the weight of a linear head must be (vocab_size, width) floats, got {got}")
+            raise InputError(
+                f"the weight of a linear head must be (vocab_size, width) floats, got {got}; give the weight of the "
+                "layer that makes logits"
+            )
         if self.bias is not None and self.bias.shape != (size,):
-            raise InputError(f"the bias of a linear head must be ({size},), got {tuple(self.bias.shape)}")
+            raise InputError(
+                f"the bias of a linear head must be ({size},), got {tuple(self.bias.shape)}; leave it out, or give one "
+                "number per token"
+            )
         if self.forbidden is None:
             return
         if self.forbidden.ndim != 1 or self.forbidden.dtype != torch.int64:
             got = f"{tuple(self.forbidden.shape)} {self.forbidden.dtype}"
-            raise InputError(f"the forbidden tokens of a linear head must be (k,) int64, got {got}")
+            raise InputError(f"the forbidden tokens of a linear head must be (k,) int64, got {got}; give their ids")
         ids = self._ids
         if sorted(set(ids)) != ids or (ids and not 0 <= ids[0] <= ids[-1] < size):
-            raise InputError(f"the forbidden tokens of a linear head must ascend in [0, {size}), got {cut(str(ids))}")
+            raise InputError(
+                f"the forbidden tokens of a linear head must ascend in [0, {size}), got {cut(ids)}; sort them"
+            )
 
     @property
     def vocab_size(self) -> int:

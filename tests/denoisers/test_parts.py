@@ -19,7 +19,7 @@ from mdm_tune.core.errors import InputError
 from mdm_tune.core.guard import ForeignFailure
 from mdm_tune.denoisers import asking
 from mdm_tune.denoisers.asking import BatchedDenoiser
-from mdm_tune.denoisers.base import Denoiser, parts_of
+from mdm_tune.denoisers.base import Denoiser, LinearHead, linear_head_of, parts_of
 from mdm_tune.denoisers.custom import load_custom
 from mdm_tune.denoisers.guarded import GuardedDenoiser
 from mdm_tune.denoisers.guidance import Guided
@@ -127,6 +127,70 @@ def test_logits_that_are_changed_after_the_head_make_it_no_part(tmp_path: Path) 
     assert denoiser.find_head(tokens) and denoiser.head_module is not None and denoiser.parts is None
 
 
+@pytest.mark.parametrize("name", [name for name in WRAPPED if name not in ("guided", "all")])
+def test_a_linear_head_gives_what_the_head_gives(name: str) -> None:
+    """Whatever wraps the denoiser; guidance combines two predictions, so that it has none."""
+    denoiser, tokens = WRAPPED[name](network()), rows(5)
+    parts, (row, column) = parts_of(denoiser), (tokens == 5).nonzero(as_tuple=True)
+    head = linear_head_of(parts)
+    assert parts is not None and head is not None and head.vocab_size == 5
+    with torch.inference_mode():
+        states = parts.states(tokens, row, column)
+        torch.testing.assert_close(head.all_logits(states), parts.head(states), rtol=0, atol=1e-5)
+        out = torch.empty(len(states), 2)
+        torch.testing.assert_close(head.logits(states, slice(1, 3), out), parts.head(states)[:, 1:3], rtol=0, atol=1e-5)
+    for name in ("guided", "all"):
+        assert linear_head_of(parts_of(WRAPPED[name](network()))) is None
+    assert linear_head_of(None) is None
+
+
+@pytest.mark.parametrize("form", ["2d", "4d", "bare"])
+def test_checkpoints_state_a_linear_head(form: str, tmp_path: Path) -> None:
+    """With the tokens that are never predicted; not if something is done to the head or its result, or for BERT."""
+    foreign(tmp_path / "model", form)
+    fields = {"attention_mask": "4d"} if form == "4d" else {}
+    denoiser = load(tmp_path / "model", trust_code=True, **fields).denoiser
+    parts, tokens = parts_of(denoiser), rows(23)
+    head = linear_head_of(parts)
+    assert isinstance(denoiser, HuggingFace | EqualLengths) and parts is not None and head is not None
+    with torch.inference_mode():
+        states = parts.states(tokens, *(tokens == 23).nonzero(as_tuple=True))
+        expected = parts.head(states)
+        assert bool(torch.isneginf(expected[:, 23]).all())
+        torch.testing.assert_close(head.all_logits(states), expected, rtol=0, atol=1e-5)
+    inner = denoiser if isinstance(denoiser, HuggingFace) else denoiser.inner
+    assert isinstance(inner, HuggingFace) and inner.head_module is not None
+    module = inner.head_module
+    hook = module.register_forward_hook(lambda *given: None)
+    assert linear_head_of(parts) is None
+    hook.remove()
+    assert linear_head_of(parts) is not None
+    module.forward = module.forward  # as accelerate does
+    assert linear_head_of(parts) is None
+
+
+def test_a_head_of_several_layers_is_not_linear(tmp_path: Path) -> None:
+    bert(tmp_path)
+    parts = parts_of(load(tmp_path).denoiser)
+    assert parts is not None and linear_head_of(parts) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ((torch.zeros(3),), r"must be \(vocab_size, width\) floats, got \(3,\) torch.float32"),
+        ((torch.zeros(3, 2, dtype=torch.int64),), r"floats, got \(3, 2\) torch.int64"),
+        ((torch.zeros(3, 2), torch.zeros(2)), r"the bias of a linear head must be \(3,\), got \(2,\)"),
+        ((torch.zeros(3, 2), None, torch.zeros(3)), r"must be \(k,\) int64, got \(3,\) torch.float32"),
+        ((torch.zeros(3, 2), None, torch.tensor([2, 1])), r"must ascend in \[0, 3\), got \[2, 1\]"),
+        ((torch.zeros(3, 2), None, torch.tensor([1, 3])), r"must ascend in \[0, 3\), got \[1, 3\]"),
+    ],
+)
+def test_a_linear_head_whose_shapes_do_not_fit_is_refused(given: tuple[Tensor, ...], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        LinearHead(*given)
+
+
 class Halves:
     """A denoiser whose parts are called; its one call is not allowed. fails: the call of the head that lacks memory."""
 
@@ -213,6 +277,19 @@ def test_states_and_logits_of_own_code_are_checked() -> None:
     for changed, said in cases:
         with pytest.raises(ForeignFailure, match=f"my.py:build failed: .*{said}"):
             in_parts(broken(**changed), tokens, tokens == 5)
+    assert linear_head_of(parts_of(broken(linear="yes"))) is None
+    with pytest.raises(ForeignFailure, match=r"parts\.linear must have one row of weights per token, 5 of them, got 4"):
+        linear_head_of(parts_of(broken(linear=LinearHead(torch.zeros(4, 16)))))
+
+
+def test_a_linear_head_of_own_code_must_forbid_the_mask() -> None:
+    model = network()
+    parts = SimpleNamespace(states=model.states, head=model.head, linear=LinearHead(model.head.weight, model.head.bias))
+    guarded = GuardedDenoiser(SimpleNamespace(vocab_size=5, mask_id=3, parts=parts), "my.py:build")  # type: ignore[arg-type]
+    with pytest.raises(ForeignFailure, match=r"parts\.linear must forbid the mask, token 3"):
+        linear_head_of(parts_of(guarded))
+    parts.linear = LinearHead(model.head.weight, model.head.bias, torch.tensor([3]))
+    assert linear_head_of(parts_of(guarded)) is parts.linear
 
 
 def test_another_thing_of_that_name_is_no_part() -> None:
@@ -245,6 +322,11 @@ class Parts:
     def head(self, states):
         return self.model.head(states)
 
+    @property
+    def linear(self):
+        weight = self.model.head.weight
+        return LINEAR
+
 
 def build():
     model = Own(TransformerConfig(symbols="abcde", length=12, width=16, depth=2, heads=2))
@@ -253,12 +335,31 @@ def build():
 """
 
 
-@pytest.mark.parametrize("scale", ["1", "2", "(1 / 0)"])
-def test_the_parts_of_own_code_are_compared_when_it_is_loaded(scale: str, tmp_path: Path) -> None:
-    (tmp_path / "own.py").write_text(OWN.replace("SCALE", scale), encoding="utf-8")
+@pytest.mark.parametrize(
+    ("scale", "linear", "said"),
+    [
+        ("1", "None", ""),
+        ("1", "mdm_tune.LinearHead(weight, self.model.head.bias)", ""),
+        ("2", "None", r"predict the same in two parts \(parts.states"),
+        ("(1 / 0)", "None", r"run in two parts \(parts.states, parts.head\), got ZeroDivisionError"),
+        (
+            "1",
+            "mdm_tune.LinearHead(2 * weight)",
+            r"predict the same with the linear map that it states \(parts.linear\)",
+        ),
+        ("1", "mdm_tune.LinearHead(weight[:, 1:])", "have states that fit parts.linear, got RuntimeError"),
+    ],
+)
+def test_the_parts_of_own_code_are_compared_when_it_is_loaded(
+    scale: str, linear: str, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "own.py").write_text(
+        "import mdm_tune\n" + OWN.replace("SCALE", scale).replace("LINEAR", linear), encoding="utf-8"
+    )
     config = CustomConfig(type="custom", target=f"{tmp_path / 'own.py'}:build")
-    if scale == "1":
-        assert parts_of(load_custom(config, trust_code=True).denoiser) is not None
+    if not said:
+        parts = parts_of(load_custom(config, trust_code=True).denoiser)
+        assert parts is not None and (linear_head_of(parts) is None) == (linear == "None")
         return
-    with pytest.raises(InputError, match="check 'parts' failed: a denoiser must"):
+    with pytest.raises(InputError, match=f"check 'parts' failed: a denoiser must {said}"):
         load_custom(config, trust_code=True)
