@@ -28,7 +28,7 @@ from mdm_tune.denoisers.lengths import EqualLengths
 from mdm_tune.denoisers.transformer import Transformer, TransformerConfig
 from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.unmasking import unmask
-from tests.support.helpers import same_plan, seeds
+from tests.support.helpers import plan, same_plan, seeds
 from tests.support.tiny_models import bert, foreign, load, randomised
 
 CONFIG = TransformerConfig(symbols="abcde", length=12, width=16, depth=2, heads=2)
@@ -167,6 +167,39 @@ def test_checkpoints_state_a_linear_head(form: str, tmp_path: Path) -> None:
     assert linear_head_of(parts) is not None
     module.forward = module.forward  # as accelerate does
     assert linear_head_of(parts) is None
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_checkpoint_of_many_tokens_is_sampled_in_slices(temperature: float, tmp_path: Path) -> None:
+    """With the tokens that whole rows of logits give; the head itself runs at one position of each call."""
+    foreign(tmp_path / "model", vocab=3000, mask=2999)
+    denoiser = load(tmp_path / "model", trust_code=True).denoiser
+    assert isinstance(denoiser, HuggingFace) and denoiser.head_module is not None
+    tokens, drawing = rows(2999), Drawing("confidence", temperature=temperature)
+    sizes: list[int] = []
+
+    def filled() -> Tensor:
+        sizes.clear()
+        hidden = (tokens == 2999).sum(1).tolist()
+        found = unmask(denoiser, tokens, plan(*([[4, size - 4]] for size in hidden)), seeds=seeds(4), drawing=drawing)
+        return found.tokens
+
+    unhooked = filled()
+    hook = denoiser.head_module.register_forward_hook(
+        lambda module, inputs, output: sizes.append(output.shape[:-1].numel())
+    )
+    assert torch.equal(filled(), unhooked) and max(sizes) > 1
+    hook.remove()
+    forward = denoiser.model.forward
+    seen: list[tuple[int, ...]] = []
+
+    def watched(*arguments: object, **named: object) -> object:
+        output = forward(*arguments, **named)
+        seen.append(tuple(output.logits.shape))
+        return output
+
+    denoiser.model.forward = watched
+    assert torch.equal(filled(), unhooked) and seen == [(1, 1, 3000)] * 2
 
 
 def test_a_head_of_several_layers_is_not_linear(tmp_path: Path) -> None:

@@ -180,18 +180,26 @@ class TinyModel(PreTrainedModel):
 """
 
 
-def foreign(folder: Path, form: str = "2d", *, kind: str = "tiny-code", mask: int | None = 23, seed: int = 0) -> Tiny:
+def foreign(
+    folder: Path,
+    form: str = "2d",
+    *,
+    kind: str = "tiny-code",
+    mask: int | None = 23,
+    seed: int = 0,
+    vocab: int = 24,
+) -> Tiny:
     """A checkpoint that brings its own code, and the same network to compare it with.
 
-    Twenty-four tokens: <pad>, <unk>, <end> and w3 to w23. form: how it takes its attention mask, or what is wrong.
+    Its tokens are <pad>, <unk>, <end>, w3, w4 ... form: how it takes its attention mask, or what is wrong.
     """
     folder.mkdir(parents=True)
-    words = ["<pad>", "<unk>", "<end>", *(f"w{number}" for number in range(3, 24))]
+    words = ["<pad>", "<unk>", "<end>", *(f"w{number}" for number in range(3, vocab))]
     word_tokenizer(folder, words, unk_token="<unk>", pad_token="<pad>")
     (folder / "modeling_tiny.py").write_text(TINY_CODE.replace('"tiny-code"', repr(kind)), encoding="utf-8")
     config: dict[str, Any] = {
         "model_type": kind,
-        "vocab_size": 24,
+        "vocab_size": vocab,
         "form": form,
         "pad_token_id": 0,
         "auto_map": {"AutoConfig": "modeling_tiny.TinyConfig", "AutoModel": "modeling_tiny.TinyModel"},
@@ -200,7 +208,7 @@ def foreign(folder: Path, form: str = "2d", *, kind: str = "tiny-code", mask: in
     (folder / "config.json").write_text(json.dumps(config | ({} if mask is None else {"mask_token_id": mask})))
     with torch.random.fork_rng():
         torch.manual_seed(seed)  # its biases too
-        network = Tiny()
+        network = Tiny(vocab)
     randomised(network, seed, 0.7)
     save_file(dict(network.state_dict()), folder / "model.safetensors", metadata={"format": "pt"})
     return network
