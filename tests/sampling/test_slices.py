@@ -117,7 +117,7 @@ def test_what_a_nearly_certain_token_leaves_to_others_keeps_its_digits() -> None
 
 
 def test_identical_predictions_are_computed_once_and_drawn_from_many_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slices, "ENTRIES", 7)
+    monkeypatch.setattr(slices, "ENTRIES", 7)  # so that they are drawn in several turns
     head, states = some_head(3001), eighths(4, WIDTH, seed=9, size=24)
     picked = torch.randint(4, (100,), generator=torch.Generator().manual_seed(10)).sort().values
     uniform = torch.rand(100, generator=torch.Generator().manual_seed(11), dtype=torch.float64)
@@ -129,8 +129,11 @@ def test_identical_predictions_are_computed_once_and_drawn_from_many_times(monke
         assert torch.equal(best.double(), logits_of(head, states[picked]).amax(1))
 
 
-def test_ties_go_to_the_lower_token() -> None:
-    """Within a block, between blocks and between slices."""
+@pytest.mark.parametrize("slice_size", [1, 1 << 20])
+def test_ties_go_to_the_lower_token(slice_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within a block, between blocks, and between slices of one block."""
+    monkeypatch.setattr(slices, "SLICE", slice_size)
+    monkeypatch.setattr(slices, "WIDTH", 1)
     weight = torch.zeros(9 * BLOCK + 5, 1)
     for number, places in enumerate([(3,), (3, 4), (700, 1500), (100, 8 * BLOCK), (9 * BLOCK + 4,)]):
         weight[list(places)] = 1.0
