@@ -36,7 +36,9 @@ class ImpossibleTokens:
         """The tokens that the denoiser excludes in every context, its mask among them."""
         excluded = {self.denoiser.mask_id}
         for layer in _wrapped_denoisers(self.denoiser):
-            excluded |= {int(token) for token in getattr(layer, "forbidden", ())}
+            forbidden = getattr(layer, "forbidden", None)
+            if isinstance(forbidden, torch.Tensor):  # in a user's code another thing may have that name
+                excluded |= set(forbidden.tolist())
         return frozenset(excluded)
 
     def describe(self, token: int) -> str:

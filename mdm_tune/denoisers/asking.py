@@ -10,6 +10,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -21,7 +22,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from mdm_tune.core.errors import RunError
 from mdm_tune.core.guard import ForeignFailure, out_of_memory
 from mdm_tune.core.messages import quantity
-from mdm_tune.denoisers.base import Denoiser, Parts, parts_of, to_device
+from mdm_tune.denoisers.base import Denoiser, LinearHead, Parts, linear_head_of, parts_of, to_device
 from mdm_tune.denoisers.outputs import UnusableOutput, checked_logits
 
 __all__ = [
@@ -126,6 +127,21 @@ class BatchedDenoiser:
                     yield calls.numbers[entries], logits[picked]
             del logits  # as everywhere here: the next logits are not computed while the last ones take memory
 
+    @cached_property
+    def linear_head(self) -> LinearHead | None:
+        """The linear head that the denoiser states for the CPU, if it does.
+
+        Raises:
+            RunError: If it has not as many tokens as the denoiser, or allows the mask.
+        """
+        head = linear_head_of(self.parts)
+        if head is None:
+            return None
+        problem = head.problem(self.denoiser.vocab_size, self.denoiser.mask_id)
+        if problem is not None:
+            raise RunError(f"{problem}; correct the denoiser")
+        return head
+
     def before_head(
         self, tokens: Integers, wanted: NDArray[np.bool_], names: Integers, where: str
     ) -> Iterator[tuple[Entries, Tensor, Tensor | None]]:
@@ -205,17 +221,34 @@ class BatchedDenoiser:
         self._count(tokens)  # once only, also if the memory did not suffice for the head at first
 
     def _states(self, calls: _Calls, part: slice, entries: slice) -> Iterator[Tensor]:
-        """The same for hidden states."""
-        assert self.parts is not None
-        if entries.stop > entries.start:
-            yield from _pieces(self._call_trunk(self.parts, calls, part, entries), STATES)
+        """The same for hidden states, of the shape and type that the linear head takes."""
+        head = self.linear_head
+        assert self.parts is not None and head is not None
+        positions = entries.stop - entries.start
+        if positions > 0:
+            states = self._call_trunk(self.parts, calls, part, entries)
+            expected, dtype = (positions, head.weight.shape[1]), head.weight.dtype
+            if states.shape != expected or states.dtype != dtype or not states.is_cpu:
+                raise RunError(
+                    f"parts.states must return states {expected} {dtype} on the CPU, which parts.linear takes, got "
+                    f"{tuple(states.shape)} {states.dtype} on {states.device} {calls.names.describe(part)}; correct "
+                    "the denoiser"
+                )
+            yield from _pieces(states, STATES)
         self._count(torch.from_numpy(calls.tokens[part]))
 
     @staticmethod
     def _call_trunk(parts: Parts, calls: _Calls, part: slice, entries: slice) -> Tensor:
         """The hidden states (n, ...) of these wanted positions, which are those of these rows."""
         row, column = calls.row[entries] - part.start, calls.column[entries]
-        return parts.states(torch.from_numpy(calls.tokens[part]), torch.from_numpy(row), torch.from_numpy(column))
+        states = parts.states(torch.from_numpy(calls.tokens[part]), torch.from_numpy(row), torch.from_numpy(column))
+        if not isinstance(states, Tensor) or states.ndim == 0 or len(states) != len(row):
+            received = tuple(states.shape) if isinstance(states, Tensor) else type(states).__name__
+            raise RunError(
+                f"parts.states must return one hidden state per wanted position, {len(row)} of them, got {received} "
+                f"{calls.names.describe(part)}; correct the denoiser"
+            )
+        return states
 
     def _count(self, tokens: Tensor) -> None:
         positions = int(np.count_nonzero(tokens.numpy() >= 0)) if self.padded else tokens.numel()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -13,7 +13,9 @@ from torch import Tensor
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import cut
 
-__all__ = ["Denoiser", "LinearHead", "Parts", "linear_head_of", "parts_of", "to_device"]
+__all__ = ["FLOATS", "Denoiser", "LinearHead", "Parts", "linear_head_of", "parts_of", "to_device"]
+
+FLOATS = frozenset((torch.float64, torch.float32, torch.bfloat16, torch.float16))  # of logits
 
 
 @runtime_checkable
@@ -80,8 +82,9 @@ class LinearHead:
     """A head that is one linear map: logits = states @ weight.T + bias, and -inf for the forbidden tokens.
 
     Attributes:
-        weight: (vocab_size, width) of any float type, that of the states.
-        bias: (vocab_size,), or None.
+        weight: (vocab_size, width) of float32, bfloat16, float16 or float64, the type of the states. In float64 whole
+            rows of logits are computed.
+        bias: (vocab_size,) of the same type, or None.
         forbidden: (k,) int64 on the CPU, ascending: the tokens that are never predicted, the mask among them if it has
             an id below vocab_size. None if there are none.
 
@@ -94,27 +97,30 @@ class LinearHead:
     forbidden: Tensor | None = None
 
     def __post_init__(self) -> None:
+        weight, bias, forbidden = self.weight, self.bias, self.forbidden
+        if not _is_dense(weight) or weight.ndim != 2 or weight.dtype not in FLOATS or not weight.numel():
+            raise InputError(
+                f"the weight of a linear head must be a dense float tensor (vocab_size, width), got {_kind(weight)}; "
+                "give the weight of the layer that makes logits"
+            )
         size = self.vocab_size
-        if self.weight.ndim != 2 or not self.weight.is_floating_point():
-            got = f"{tuple(self.weight.shape)} {self.weight.dtype}"
+        if bias is not None and (not _is_dense(bias) or bias.shape != (size,) or bias.dtype != weight.dtype):
             raise InputError(
-                f"the weight of a linear head must be (vocab_size, width) floats, got {got}; give the weight of the "
-                "layer that makes logits"
+                f"the bias of a linear head must be a tensor ({size},) {weight.dtype}, as its weight, got "
+                f"{_kind(bias)}; leave it out, or give one number per token"
             )
-        if self.bias is not None and self.bias.shape != (size,):
-            raise InputError(
-                f"the bias of a linear head must be ({size},), got {tuple(self.bias.shape)}; leave it out, or give one "
-                "number per token"
-            )
-        if self.forbidden is None:
+        if forbidden is None:
             return
-        if self.forbidden.ndim != 1 or self.forbidden.dtype != torch.int64:
-            got = f"{tuple(self.forbidden.shape)} {self.forbidden.dtype}"
-            raise InputError(f"the forbidden tokens of a linear head must be (k,) int64, got {got}; give their ids")
+        if not _is_dense(forbidden) or forbidden.ndim != 1 or forbidden.dtype != torch.int64 or not forbidden.is_cpu:
+            raise InputError(
+                f"the forbidden tokens of a linear head must be a tensor (k,) int64 on the CPU, got "
+                f"{_kind(forbidden)}; give torch.tensor of their ids"
+            )
         ids = self._ids
         if sorted(set(ids)) != ids or (ids and not 0 <= ids[0] <= ids[-1] < size):
             raise InputError(
-                f"the forbidden tokens of a linear head must ascend in [0, {size}), got {cut(ids)}; sort them"
+                f"the forbidden tokens of a linear head must ascend in [0, {size}), each once, got {cut(ids)}; give "
+                "ids of the vocabulary, sorted"
             )
 
     @property
@@ -122,12 +128,23 @@ class LinearHead:
         """The number of tokens."""
         return self.weight.shape[0]
 
+    def problem(self, vocab_size: int, mask_id: int) -> str | None:
+        """Why it cannot be the head of such a denoiser, the rule and what it has; None if it can."""
+        if self.vocab_size != vocab_size:
+            return f"parts.linear must have one row of weights per token, {vocab_size} of them, got {self.vocab_size}"
+        if mask_id < vocab_size and mask_id not in self._ids:
+            return f"parts.linear must forbid the mask, token {mask_id}, got {cut(self._ids)} as its forbidden tokens"
+        return None
+
     @cached_property
     def _ids(self) -> list[int]:
         return [] if self.forbidden is None else self.forbidden.tolist()
 
     def logits(self, states: Tensor, tokens: slice, out: Tensor) -> Tensor:
-        """Write the logits (n, k) of k successive tokens to ``out``, from hidden states (n, width); return them."""
+        """Write the logits (n, k) of k successive tokens to ``out``, from hidden states (n, width); return them.
+
+        The caller switches gradients off.
+        """
         weight = self.weight[tokens].t()
         if self.bias is None:
             torch.mm(states, weight, out=out)
@@ -138,6 +155,7 @@ class LinearHead:
             out.index_fill_(1, self.forbidden[low:high] - tokens.start, -torch.inf)
         return out
 
+    @torch.no_grad()
     def all_logits(self, states: Tensor) -> Tensor:
         """The logits (n, vocab_size), computed in two slices; for checks."""
         middle = self.vocab_size // 2
@@ -153,9 +171,23 @@ def parts_of(denoiser: Denoiser) -> Parts | None:
 
 
 def linear_head_of(parts: Parts | None) -> LinearHead | None:
-    """The linear head of the two parts; None if it is not linear, not known, or not on the CPU."""
-    head: LinearHead | None = getattr(parts, "linear", None)
-    return head if head is not None and head.weight.is_cpu else None
+    """The linear head of the two parts; None if they state none, or if it is not on the CPU.
+
+    Another thing may happen to have the name ``linear``, such as a layer.
+    """
+    head = getattr(parts, "linear", None)
+    return head if isinstance(head, LinearHead) and head.weight.is_cpu else None
+
+
+def _is_dense(value: object) -> TypeGuard[Tensor]:
+    return isinstance(value, Tensor) and value.layout is torch.strided and not value.is_nested
+
+
+def _kind(value: object) -> str:
+    """A tensor by its shape and type, another thing by its class."""
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    return f"{tuple(value.shape)} {value.dtype}{'' if _is_dense(value) else ', not dense'}"
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,18 +99,24 @@ def check_parts(examined: ExaminedDenoiser, parts: Parts, rows: Tensor) -> None:
             head = linear_head_of(parts)
             linear = logits if head is None else head.all_logits(states)
     except ForeignFailure as error:
-        raise examined.failed("parts", "run in two parts (parts.states, parts.head)", error.error) from error
+        raise examined.failed(
+            "parts", "run in two parts (parts.states, parts.head)", f"an error: {error.error}"
+        ) from error
     except RuntimeError as error:  # torch, of states that do not fit the weights
         raise examined.failed("parts", "have states that fit parts.linear", error_text(error)) from error
     allowed = HALF_NOISE if examined.dtype in (torch.bfloat16, torch.float16) else EXACT
-    for found, rule in (
+    for result, rule in (
         (logits, "in two parts (parts.states, then parts.head for some positions at a time)"),
         (linear, "with the linear map that it states (parts.linear)"),
     ):
-        difference = _distance(found.to(expected.device).double().log_softmax(1), expected)
+        found = result.to(expected.device).double().log_softmax(1)
+        difference = _distance(found, expected)
         if not difference <= allowed:
-            problem = f"predictions that differ by {difference:.2g} in total variation"
+            problem = f"predictions that differ by {difference:.2g} in total variation, of which {allowed:g} is allowed"
+            problem = "NaN" if math.isnan(difference) else problem
             raise examined.failed("parts", f"predict the same {rule}", problem)
+        if not torch.equal(found.isneginf(), expected.isneginf()):
+            raise examined.failed("parts", f"forbid the same tokens {rule}", "others")
 
 
 class ExaminedDenoiser:

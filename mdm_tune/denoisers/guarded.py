@@ -95,12 +95,7 @@ class _GuardedParts:
             head = getattr(self.inner, "linear", None)
         if not isinstance(head, LinearHead):
             return None
-        size = guarded.vocab_size
-        if head.vocab_size != size:
-            problem = f"parts.linear must have one row of weights per token, {size} of them, got {head.vocab_size}"
-            raise ForeignFailure(guarded.where, problem, REMEDY)
-        forbidden = [] if head.forbidden is None else head.forbidden.tolist()
-        if guarded.mask_id < guarded.vocab_size and guarded.mask_id not in forbidden:
-            problem = f"parts.linear must forbid the mask, token {guarded.mask_id}"
+        problem = head.problem(guarded.vocab_size, guarded.mask_id)
+        if problem is not None:
             raise ForeignFailure(guarded.where, problem, REMEDY)
         return head

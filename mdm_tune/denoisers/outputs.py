@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["UnusableOutput", "checked_logits"]
+from mdm_tune.denoisers.base import FLOATS
 
-FLOATS = frozenset((torch.float64, torch.float32, torch.bfloat16, torch.float16))
+__all__ = ["UnusableOutput", "checked_logits"]
 
 
 class UnusableOutput(Exception):

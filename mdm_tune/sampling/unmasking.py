@@ -20,7 +20,7 @@ from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import quantity
 from mdm_tune.core.seeding import StepNoise, noise
 from mdm_tune.denoisers.asking import BatchedDenoiser, Entries, all_finite, check_best, numbers_of
-from mdm_tune.denoisers.base import Denoiser, LinearHead, linear_head_of, to_device
+from mdm_tune.denoisers.base import Denoiser, LinearHead, to_device
 from mdm_tune.sampling.drawing import PLAIN, Drawing, Scratch, confidence, draw, scattered, without
 from mdm_tune.sampling.plans import CountPlan, KlassPlan, Plan, RevealPlan, check_plan, step_rule_of
 from mdm_tune.sampling.slices import draw_in_slices, takes_slices
@@ -171,9 +171,9 @@ class _State:
         stability: Stability | None,
     ) -> None:
         self.batched, self.drawing = batched, drawing
-        head = linear_head_of(batched.parts)
         # The head, if predictions are drawn from without a row of logits.
-        self.head = head if reference is None and stability is None and takes_slices(drawing, head) else None
+        whole = reference is not None or stability is not None or not takes_slices(drawing, batched.linear_head)
+        self.head = None if whole else batched.linear_head
         self.reference, self.names, self.stability = reference, names, stability
         self.tokens, self.mask_id, self.scratch = tokens.copy(), batched.denoiser.mask_id, scratch
         self.generated = self.hidden

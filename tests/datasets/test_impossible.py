@@ -66,6 +66,13 @@ def test_tokens_that_are_never_produced_are_refused_before_anything_is_paid(toke
     impossible.refuse(split.first(1), "objective nelbo")
 
 
+@pytest.mark.parametrize("other", [None, ["words"], 3])
+def test_another_thing_of_that_name_forbids_nothing(other: object) -> None:
+    denoiser: Any = Never()
+    denoiser.forbidden = other
+    assert ImpossibleTokens(denoiser, CODEC).never == {3}
+
+
 @pytest.mark.parametrize("order", ["random", "margin"])
 def test_a_path_that_ends_in_probability_0_names_token_and_position(order: Any) -> None:
     """In aba the b must come first and leave an a impossible, or an a and leave the b so: one position is to blame."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mdm_tune.config.models import CustomConfig
-from mdm_tune.core.errors import InputError
+from mdm_tune.core.errors import InputError, RunError
 from mdm_tune.core.guard import ForeignFailure
 from mdm_tune.denoisers import asking
 from mdm_tune.denoisers.asking import BatchedDenoiser
@@ -211,15 +212,27 @@ def test_a_head_of_several_layers_is_not_linear(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ((torch.zeros(3),), r"must be \(vocab_size, width\) floats, got \(3,\) torch.float32"),
-        ((torch.zeros(3, 2, dtype=torch.int64),), r"floats, got \(3, 2\) torch.int64"),
-        ((torch.zeros(3, 2), torch.zeros(2)), r"the bias of a linear head must be \(3,\), got \(2,\)"),
-        ((torch.zeros(3, 2), None, torch.zeros(3)), r"must be \(k,\) int64, got \(3,\) torch.float32"),
-        ((torch.zeros(3, 2), None, torch.tensor([2, 1])), r"must ascend in \[0, 3\), got \[2, 1\]"),
-        ((torch.zeros(3, 2), None, torch.tensor([1, 3])), r"must ascend in \[0, 3\), got \[1, 3\]"),
+        ((torch.zeros(3),), r"must be a dense float tensor \(vocab_size, width\), got \(3,\) torch.float32; give"),
+        ((torch.zeros(3, 2, dtype=torch.int64),), r"got \(3, 2\) torch.int64; give the weight"),
+        ((torch.zeros(3, 0),), r"got \(3, 0\) torch.float32; give the weight"),
+        ((torch.zeros(3, 2).to_sparse(),), r"got \(3, 2\) torch.float32, not dense; give the weight"),
+        ((torch.nn.Linear(2, 3),), "got Linear; give the weight"),
+        ((torch.zeros(3, 2), torch.zeros(2)), r"must be a tensor \(3,\) torch.float32, as its weight, got \(2,\)"),
+        ((torch.zeros(3, 2), torch.zeros(3).half()), r"as its weight, got \(3,\) torch.float16; leave it out"),
+        ((torch.zeros(3, 2), [0.0] * 3), "as its weight, got list; leave it out"),
+        (
+            (torch.zeros(3, 2), None, torch.zeros(3)),
+            r"must be a tensor \(k,\) int64 on the CPU, got \(3,\) torch.float32",
+        ),
+        ((torch.zeros(3, 2), None, [1]), "on the CPU, got list; give torch.tensor"),
+        (
+            (torch.zeros(3, 2), None, torch.tensor([2, 1])),
+            r"must ascend in \[0, 3\), each once, got \[2, 1\]; give ids",
+        ),
+        ((torch.zeros(3, 2), None, torch.tensor([1, 3])), r"each once, got \[1, 3\]; give ids of the vocabulary"),
     ],
 )
-def test_a_linear_head_whose_shapes_do_not_fit_is_refused(given: tuple[Tensor, ...], said: str) -> None:
+def test_a_linear_head_whose_shapes_do_not_fit_is_refused(given: tuple[Any, ...], said: str) -> None:
     with pytest.raises(InputError, match=said):
         LinearHead(*given)
 
@@ -321,6 +334,10 @@ def test_a_linear_head_of_own_code_must_forbid_the_mask() -> None:
     guarded = GuardedDenoiser(SimpleNamespace(vocab_size=5, mask_id=3, parts=parts), "my.py:build")  # type: ignore[arg-type]
     with pytest.raises(ForeignFailure, match=r"parts\.linear must forbid the mask, token 3"):
         linear_head_of(parts_of(guarded))
+    with pytest.raises(
+        RunError, match=r"parts\.linear must forbid the mask, token 3, got \[\] as its forbidden tokens;"
+    ):
+        _ = BatchedDenoiser(guarded.inner, 4).linear_head
     parts.linear = LinearHead(model.head.weight, model.head.bias, torch.tensor([3]))
     assert linear_head_of(parts_of(guarded)) is parts.linear
 
@@ -374,20 +391,26 @@ def build():
         ("1", "None", ""),
         ("1", "mdm_tune.LinearHead(weight, self.model.head.bias)", ""),
         ("2", "None", r"predict the same in two parts \(parts.states"),
-        ("(1 / 0)", "None", r"run in two parts \(parts.states, parts.head\), got ZeroDivisionError"),
+        ("(1 / 0)", "None", r"run in two parts \(parts.states, parts.head\), got an error: ZeroDivisionError"),
         (
             "1",
             "mdm_tune.LinearHead(2 * weight)",
             r"predict the same with the linear map that it states \(parts.linear\)",
         ),
         ("1", "mdm_tune.LinearHead(weight[:, 1:])", "have states that fit parts.linear, got RuntimeError"),
+        ("1", "mdm_tune.LinearHead(weight * float('nan'))", r"predict the same with .* \(parts.linear\), got NaN"),
+        (
+            "1",
+            "mdm_tune.LinearHead(weight, self.model.head.bias, torch.tensor([4]))",
+            r"(predict the same|forbid the same tokens) with the linear map that it states",
+        ),
     ],
 )
 def test_the_parts_of_own_code_are_compared_when_it_is_loaded(
     scale: str, linear: str, said: str, tmp_path: Path
 ) -> None:
     (tmp_path / "own.py").write_text(
-        "import mdm_tune\n" + OWN.replace("SCALE", scale).replace("LINEAR", linear), encoding="utf-8"
+        "import mdm_tune, torch\n" + OWN.replace("SCALE", scale).replace("LINEAR", linear), encoding="utf-8"
     )
     config = CustomConfig(type="custom", target=f"{tmp_path / 'own.py'}:build")
     if not said:

@@ -270,3 +270,39 @@ def test_a_failure_names_its_row_and_step(temperature: float) -> None:
             seeds=seeds(6),
             drawing=Drawing("confidence", temperature),
         )
+
+
+@pytest.mark.parametrize(
+    ("states", "said"),
+    [
+        (
+            lambda states: states[:-1],
+            r"must return one hidden state per wanted position, 60 of them, got \(59, 8\) on rows",
+        ),
+        (lambda states: torch.cat([states, states]), r"60 of them, got \(120, 8\)"),
+        (lambda states: None, "60 of them, got NoneType"),
+        (
+            lambda states: states[:, :3],
+            r"must return states \(60, 8\) torch.float32 on the CPU, .* got \(60, 3\) torch.float32",
+        ),
+        (lambda states: states[:, None], r"got \(60, 1, 8\) torch.float32"),
+        (lambda states: states.bfloat16(), r"got \(60, 8\) torch.bfloat16 on cpu on rows 0 to 5 at step 1; correct"),
+    ],
+)
+def test_states_that_do_not_fit_the_head_are_refused(states: Any, said: str) -> None:
+    denoiser = Words(2500, linear=True)
+    given = denoiser.states
+    denoiser.states = lambda *arguments: states(given(*arguments))  # type: ignore[method-assign]
+    with pytest.raises(RunError, match=said):
+        unmask(denoiser, rows(2500, alike=False), same_plan([12], 6), seeds=seeds(6, first=1))
+
+
+def test_a_head_of_another_vocabulary_is_refused() -> None:
+    """It could draw the mask; a layer that happens to have the name is no head."""
+    denoiser = Words(2500, linear=True)
+    denoiser.linear = LinearHead(torch.zeros(2501, WIDTH))
+    with pytest.raises(RunError, match="must have one row of weights per token, 2500 of them, got 2501; correct the"):
+        unmask(denoiser, rows(2500, alike=False), same_plan([12], 6), seeds=seeds(6))
+    denoiser.linear = torch.nn.Linear(WIDTH, 2500)  # type: ignore[assignment]
+    unmask(denoiser, rows(2500, alike=False), same_plan([12], 6), seeds=seeds(6))
+    assert denoiser.heads > 0
