@@ -66,7 +66,8 @@ contains the text.
   seconds. There are at least 3 turns, and more where they are short.
 - **Memory** is the peak of the process in the second call of a sampler, above what the process used before that call.
   Each sampler is measured in a process of its own, in which freed memory goes back to the system at once. It includes
-  the activations and the logits of the network. {first}
+  the activations and the logits of the network.
+  {first}
 - **Rows** begin with 8 visible tokens that differ from row to row. Ancestral sampling begins with masks alone.
 - **The mask** is not in the logits, except for MDLM, which needs it there.
 - **Machine**: {machine}. Commit: {commits}.
@@ -301,7 +302,7 @@ def first_calls(records: Sequence[Record]) -> str:
             ranges[name] = f"{more[len(more) // 2]:.0f} MiB [{more[0]:.0f}, {more[-1]:.0f}]"
     named = ", ".join(f"{each} ({name})" for name, each in ranges.items())
     return (
-        "A first call\n  also loads code of libraries, and the buffers that they keep. Its peak is higher by\n"
+        "A first call also loads code of libraries, and the buffers that they keep. Its peak is higher by\n"
         f"  {named}: the median over the cases, the least and the most."
     )
 
