@@ -21,6 +21,7 @@ from mdm_tune.commands.report_reading import read_folder, view_of_folder
 from mdm_tune.core.errors import InputError
 from mdm_tune.pages.run_views import State
 from mdm_tune.run.folder import RunFolder
+from tests.support.fonts import needs_png
 from tests.support.html_pages import problems_of, read_page
 from tests.support.page_runs import PageRun
 from tests.test_architecture import loaded_by
@@ -221,7 +222,7 @@ def test_a_page_that_cannot_be_written_is_said_and_ends_nothing(folder: Path, mo
 
 
 def test_figures_as_files(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("resvg_py")
+    needs_png()
     keep = ("gains", "counts-2")
     from mdm_tune.commands import report as module
 

@@ -9,6 +9,7 @@ from mdm_tune.core.errors import InputError
 from mdm_tune.pages import png
 from mdm_tune.pages.figure import Drawing, Figure
 from mdm_tune.pages.svg import element
+from tests.support.fonts import needs_png
 
 FIGURE = Figure(
     "Title", "Seen.", lambda layout: Drawing(100, element("rect", width=layout.width, height=100, fill="@ink"))
@@ -16,7 +17,7 @@ FIGURE = Figure(
 
 
 def test_a_png_has_the_width_that_is_asked_for() -> None:
-    pytest.importorskip("resvg_py")
+    needs_png()
     made = FIGURE.png(300, "dark")
     assert made.startswith(b"\x89PNG\r\n")
     width, height = struct.unpack(">II", made[16:24])
