@@ -125,11 +125,11 @@ class HuggingFace:
 
     @property
     def linear(self) -> LinearHead | None:
-        """The head as one linear map; None if it is another module, or if something is done to its input or result."""
+        """The head as one linear map on the CPU; None if it is another module, or if something changes what it does."""
         module = self.head_module
-        if type(module) is not nn.Linear or "forward" in vars(module):  # accelerate replaces forward of a module
+        if type(module) is not nn.Linear or not module.weight.is_cpu:  # before anything waits for another device
             return None
-        if module._forward_hooks or module._forward_pre_hooks:
+        if "forward" in vars(module) or module._forward_hooks or module._forward_pre_hooks:  # accelerate sets forward
             return None
         bias = None if module.bias is None else module.bias[: self.vocab_size]
         return LinearHead(module.weight[: self.vocab_size], bias, self.forbidden.cpu())
