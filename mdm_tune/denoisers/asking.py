@@ -10,7 +10,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -26,6 +26,7 @@ from mdm_tune.denoisers.base import Denoiser, LinearHead, Parts, linear_head_of,
 from mdm_tune.denoisers.outputs import UnusableOutput, checked_logits
 
 __all__ = [
+    "Asked",
     "BatchedDenoiser",
     "Entries",
     "Predicted",
@@ -61,11 +62,37 @@ def working_batch(denoiser: Denoiser, batch: int) -> int:
     It falls below ``batch`` only after a call with a halved batch has succeeded. A denoiser without weak references
     is not remembered.
     """
-    if not _working:  # as in nearly all processes; a question to it takes long
+    if not _working.data:  # as in nearly all processes; a question to it takes long
         return batch
     with contextlib.suppress(TypeError):
         return min(batch, int(_working.get(denoiser, batch)))
     return batch
+
+
+class Asked(NamedTuple):
+    """Rows that a denoiser is asked about.
+
+    Attributes:
+        tokens: (rows, length) int64, as for any denoiser.
+        wanted: (rows, length) bool, True at the positions to predict.
+        row: (n,) int64, the rows of the wanted positions, ascending.
+        column: (n,) int64, their columns, ascending within a row.
+    """
+
+    tokens: Integers
+    wanted: NDArray[np.bool_]
+    row: Integers
+    column: Integers
+
+    @classmethod
+    def of(cls, tokens: Integers, wanted: NDArray[np.bool_]) -> Asked:
+        """The rows, with their wanted positions listed."""
+        row, column = wanted.nonzero()
+        return cls(tokens=tokens, wanted=wanted, row=row, column=column)
+
+    def rows(self, start: int, stop: int) -> Asked:
+        """Some of the rows."""
+        return Asked.of(self.tokens[start:stop], self.wanted[start:stop])
 
 
 class BatchedDenoiser:
@@ -91,18 +118,15 @@ class BatchedDenoiser:
         self.denoiser_rows = 0
         self.denoiser_tokens = 0
 
-    def __call__(
-        self, tokens: Integers, wanted: NDArray[np.bool_], names: Integers, where: str
-    ) -> Iterator[tuple[Entries, Tensor]]:
+    def __call__(self, asked: Asked, names: Integers, where: str) -> Iterator[tuple[Entries, Tensor]]:
         """Yield the predictions in pieces: of which wanted positions (n,), and their logits (n, vocab) on the device.
 
-        The wanted positions are numbered in the order of ``wanted.nonzero()``. Nothing waits for the logits. A piece
+        The wanted positions are numbered in the order of ``asked``. Nothing waits for the logits. A piece
         may come twice, with equal logits, if the memory does not suffice. The caller switches gradients off, once for
         the denoiser and for what it does with the logits.
 
         Args:
-            tokens: (rows, length) int64, as for any denoiser.
-            wanted: (rows, length) bool, True at the positions to predict.
+            asked: The rows.
             names: (rows,) row numbers for messages.
             where: Text for messages, such as "at step 3".
 
@@ -110,21 +134,21 @@ class BatchedDenoiser:
             RunError: If the denoiser returns a wrong shape, or if the memory does not suffice for a single row. The
                 values are checked by ``check_best``.
         """
-        calls = _calls_of(tokens, wanted, names, where)
-        for start, logits in self._in_pieces(calls, self._logits):
+        distinct, distinct_of, copies = _distinct(asked)
+        describe = partial(_described, names, distinct_of, where)
+        for start, stop, logits in self._in_pieces(distinct, self._logits, describe):
             size = max(1, ELEMENTS // logits.shape[1])
-            if calls.source is None:
-                at = start
+            if copies is None:
                 for piece in _pieces(logits, size):
-                    yield slice(at, at + piece.shape[0]), piece
-                    at += piece.shape[0]
+                    yield slice(start, start := start + piece.shape[0]), piece
                     del piece
             else:
-                low, high = calls.source.searchsorted([start, start + len(logits)])
+                source, numbers = copies
+                low, high = source.searchsorted([start, stop])
                 for at in range(low, high, size):
                     entries = slice(at, min(at + size, high))
-                    picked = to_device(torch.from_numpy(calls.source[entries] - start), self.device)
-                    yield calls.numbers[entries], logits[picked]
+                    picked = to_device(torch.from_numpy(source[entries] - start), self.device)
+                    yield numbers[entries], logits[picked]
             del logits  # as everywhere here: the next logits are not computed while the last ones take memory
 
     @cached_property
@@ -142,118 +166,119 @@ class BatchedDenoiser:
             raise RunError(f"{problem}; correct the denoiser")
         return head
 
-    def before_head(
-        self, tokens: Integers, wanted: NDArray[np.bool_], names: Integers, where: str
-    ) -> Iterator[tuple[Entries, Tensor, Tensor | None]]:
+    def before_head(self, asked: Asked, names: Integers, where: str) -> Iterator[tuple[Entries, Tensor, Tensor | None]]:
         """Yield hidden states in place of logits, for a denoiser in parts whose head is linear (``Parts.linear``).
 
         As a call does it, with the same arguments and errors. A piece is: of which wanted positions (n,), the hidden
         states (k, width) of different predictions, and which of these (n,) int64 each position has; None for its own.
         """
-        calls = _calls_of(tokens, wanted, names, where)
-        for start, states in self._in_pieces(calls, self._states):
-            stop = start + len(states)
-            if calls.source is None:
+        distinct, distinct_of, copies = _distinct(asked)
+        describe = partial(_described, names, distinct_of, where)
+        for start, stop, states in self._in_pieces(distinct, self._states, describe):
+            if copies is None:
                 yield slice(start, stop), states, None
             else:
-                low, high = calls.source.searchsorted([start, stop])
-                yield calls.numbers[low:high], states, torch.from_numpy(calls.source[low:high] - start)
+                source, numbers = copies
+                low, high = source.searchsorted([start, stop])
+                yield numbers[low:high], states, torch.from_numpy(source[low:high] - start)
             del states
 
     def _in_pieces(
-        self, calls: _Calls, answers: Callable[[_Calls, slice, slice], Iterator[Tensor]]
-    ) -> Iterator[tuple[int, Tensor]]:
-        """Yield answers in order, with the number of their first position. A call that is too large is halved."""
-        rows, sizes = len(calls.tokens), None
+        self, distinct: Asked, answers: Callable[[Asked], Iterator[Tensor]], describe: Callable[[int, int], str]
+    ) -> Iterator[tuple[int, int, Tensor]]:
+        """Yield answers in order, with the number of their first position and that behind their last one.
+
+        A call that is too large is halved. ``describe`` names some of the rows, by their first and behind their last.
+        """
+        rows, sizes = len(distinct.tokens), None
         if self.parts is None:  # its logits come all at once
-            sizes = (np.bincount(calls.row, minlength=rows) * self.denoiser.vocab_size).tolist()
+            sizes = (np.bincount(distinct.row, minlength=rows) * self.denoiser.vocab_size).tolist()
         start, begin, batch = 0, 0, working_batch(self.denoiser, self.batch)
         while start < rows:
-            part = slice(start, min(start + batch, rows) if sizes is None else _call_end(sizes, start, batch))
-            end = len(calls.row) if part.stop == rows else int(calls.row.searchsorted(part.stop))
+            stop = min(start + batch, rows) if sizes is None else _call_end(sizes, start, batch)
+            asked = distinct if stop - start == rows else distinct.rows(start, stop)
             failure, done = None, begin
             try:
-                for answer in answers(calls, part, slice(begin, end)):
-                    first, done = done, done + answer.shape[0]
-                    yield first, answer
+                for answer in answers(asked):
+                    yield done, (done := done + answer.shape[0]), answer
                     del answer
             except ForeignFailure as error:
-                raise error.located(calls.names.describe(part)) from error.__cause__
+                raise error.located(describe(start, stop)) from error.__cause__
             except UnusableOutput as error:
                 raise RunError(
                     f"a denoiser must return one row of {self.denoiser.vocab_size} float logits per wanted "
-                    f"position, {error} {calls.names.describe(part)}; correct the denoiser"
+                    f"position, {error} {describe(start, stop)}; correct the denoiser"
                 ) from None
+            except _UnusableStates as error:
+                raise RunError(f"{error} {describe(start, stop)}; correct the denoiser") from None
             except (MemoryError, RuntimeError) as error:
                 failure = out_of_memory(error)
                 if failure is None:
                     raise
             if failure is not None:  # outside the handler, where the error still holds the failed call's tensors
-                batch = _half_batch(part.stop - start, calls.tokens.shape[1], failure)
+                batch = _half_batch(stop - start, asked.tokens.shape[1], failure)
                 continue
             if batch < self.batch:  # stored after success only: a row that is too long says nothing of shorter rows
                 self.batch = batch
                 with contextlib.suppress(TypeError):
                     _working[self.denoiser] = batch
-            start, begin = part.stop, done
+            start, begin = stop, done
 
-    def _logits(self, calls: _Calls, part: slice, entries: slice) -> Iterator[Tensor]:
+    def _logits(self, asked: Asked) -> Iterator[Tensor]:
         """Call the denoiser once, yield its logits in one or several pieces, and count the cost."""
-        tokens, positions = torch.from_numpy(calls.tokens[part]), entries.stop - entries.start
-        vocab, device = self.denoiser.vocab_size, self.device
+        positions, vocab, device = len(asked.row), self.denoiser.vocab_size, self.device
         if self.parts is None:
-            wanted = torch.from_numpy(calls.wanted[part])
+            tokens, wanted = torch.from_numpy(asked.tokens), torch.from_numpy(asked.wanted)
             logits = self.denoiser(to_device(tokens, device), to_device(wanted, device))
-            self._count(tokens)
+            self._count(asked)
             yield checked_logits(logits, (positions, vocab), device)
             return
         if positions > 0:
-            states = self._call_trunk(self.parts, calls, part, entries)
+            states = self._call_trunk(self.parts, asked)
             width = states.numel() // positions
             least = min(max(width // WIDTH_PER_POSITION, HEAD_POSITIONS), HEAD_POSITIONS_WIDE)
-            size = max(least, HEAD // vocab)
-            left = positions
-            for piece in _pieces(states, size):
+            for piece in _pieces(states, max(least, HEAD // vocab)):
                 logits = self.parts.head(piece)
-                yield checked_logits(logits, (min(size, left), vocab), device)
-                left -= size
+                yield checked_logits(logits, (piece.shape[0], vocab), device)
                 del logits
-        self._count(tokens)  # once only, also if the memory did not suffice for the head at first
+        self._count(asked)  # once only, also if the memory did not suffice for the head at first
 
-    def _states(self, calls: _Calls, part: slice, entries: slice) -> Iterator[Tensor]:
+    def _states(self, asked: Asked) -> Iterator[Tensor]:
         """The same for hidden states, of the shape and type that the linear head takes."""
         head = self.linear_head
         assert self.parts is not None and head is not None
-        positions = entries.stop - entries.start
-        if positions > 0:
-            states = self._call_trunk(self.parts, calls, part, entries)
-            expected, dtype = (positions, head.weight.shape[1]), head.weight.dtype
+        if len(asked.row) > 0:
+            states = self._call_trunk(self.parts, asked)
+            expected, dtype = (len(asked.row), head.weight.shape[1]), head.weight.dtype
             if states.shape != expected or states.dtype != dtype or not states.is_cpu:
-                raise RunError(
+                raise _UnusableStates(
                     f"parts.states must return states {expected} {dtype} on the CPU, which parts.linear takes, got "
-                    f"{tuple(states.shape)} {states.dtype} on {states.device} {calls.names.describe(part)}; correct "
-                    "the denoiser"
+                    f"{tuple(states.shape)} {states.dtype} on {states.device}"
                 )
             yield from _pieces(states, STATES)
-        self._count(torch.from_numpy(calls.tokens[part]))
+        self._count(asked)
 
     @staticmethod
-    def _call_trunk(parts: Parts, calls: _Calls, part: slice, entries: slice) -> Tensor:
-        """The hidden states (n, ...) of these wanted positions, which are those of these rows."""
-        row, column = calls.row[entries] - part.start, calls.column[entries]
-        states = parts.states(torch.from_numpy(calls.tokens[part]), torch.from_numpy(row), torch.from_numpy(column))
-        if not isinstance(states, Tensor) or states.ndim == 0 or len(states) != len(row):
+    def _call_trunk(parts: Parts, asked: Asked) -> Tensor:
+        """The hidden states (n, ...) of the wanted positions."""
+        states = parts.states(*map(torch.from_numpy, (asked.tokens, asked.row, asked.column)))
+        if not isinstance(states, Tensor) or states.ndim == 0 or states.shape[0] != len(asked.row):
             received = tuple(states.shape) if isinstance(states, Tensor) else type(states).__name__
-            raise RunError(
-                f"parts.states must return one hidden state per wanted position, {len(row)} of them, got {received} "
-                f"{calls.names.describe(part)}; correct the denoiser"
+            raise _UnusableStates(
+                f"parts.states must return one hidden state per wanted position, {len(asked.row)} of them, got "
+                f"{received}"
             )
         return states
 
-    def _count(self, tokens: Tensor) -> None:
-        positions = int(np.count_nonzero(tokens.numpy() >= 0)) if self.padded else tokens.numel()
-        self.denoiser_rows += self.forwards * tokens.shape[0]
+    def _count(self, asked: Asked) -> None:
+        tokens = asked.tokens
+        positions = int(np.count_nonzero(tokens >= 0)) if self.padded else tokens.size
+        self.denoiser_rows += self.forwards * len(tokens)
         self.denoiser_tokens += self.forwards * positions
+
+
+class _UnusableStates(Exception):
+    """Hidden states that cannot be used. The text is the rule for them and what was received."""
 
 
 def _pieces(tensor: Tensor, size: int) -> Sequence[Tensor]:
@@ -261,11 +286,11 @@ def _pieces(tensor: Tensor, size: int) -> Sequence[Tensor]:
     return tensor.split(size) if tensor.shape[0] > size else (tensor,)  # in ``len``, torch does more than that
 
 
-def numbers_of(entries: Sequence[Entries], wanted: NDArray[np.bool_]) -> Integers | None:
-    """Which of the wanted positions (rows, length) all pieces have; None if they have all of them once and in order."""
+def numbers_of(entries: Sequence[Entries], count: int) -> Integers | None:
+    """Which of ``count`` wanted positions all pieces have; None if they have all of them once and in order."""
     if len(entries) == 1 and isinstance(entries[0], slice):
         return None
-    every = np.arange(np.count_nonzero(wanted))
+    every = np.arange(count)
     return np.concatenate([every[some] for some in entries])
 
 
@@ -294,6 +319,24 @@ def check_best(best: Tensor, rows: Integers, where: str) -> None:
         )
 
 
+def _distinct(asked: Asked) -> tuple[Asked, Integers, tuple[Integers, Integers] | None]:
+    """The distinct rows, and which of their predictions the rows that were asked for have.
+
+    Returns:
+        The distinct rows; the index (rows,) of each row among them; which prediction each of the wanted positions has,
+        ascending, and the numbers of these positions in that order, or None if each has its own.
+    """
+    first, distinct_of = _distinct_rows(asked.tokens)
+    if len(first) == len(asked.tokens):
+        return asked, distinct_of, None
+    union = np.zeros((len(first), asked.tokens.shape[1]), dtype=bool)
+    np.logical_or.at(union, distinct_of, asked.wanted)
+    prediction = union.cumsum().reshape(union.shape) - 1
+    source = prediction[distinct_of[asked.row], asked.column]
+    numbers = source.argsort(kind="stable")
+    return Asked.of(asked.tokens[first], union), distinct_of, (source[numbers], numbers)
+
+
 def _distinct_rows(tokens: Integers) -> tuple[Integers, Integers]:
     """Find equal rows of tokens (rows, length).
 
@@ -311,70 +354,19 @@ def _distinct_rows(tokens: Integers) -> tuple[Integers, Integers]:
 _ONLY = np.zeros(1, dtype=np.int64)
 
 
-class _Calls(NamedTuple):
-    """Distinct rows to predict.
+def _described(names: Integers, distinct_of: Integers, where: str, start: int, stop: int) -> str:
+    """Describe distinct rows, for example ``on row 7 at step 3`` or ``on rows 0 to 7 at step 3``.
 
-    Attributes:
-        tokens: (rows, length) int64.
-        wanted: (rows, length) bool.
-        row: (n,) int64, the rows of the wanted positions, ascending.
-        column: (n,) int64, their columns, ascending within a row.
-        names: Names of the rows.
-        source: Which prediction each of the positions that were asked for has, ascending; None if each has its own.
-        numbers: The positions that were asked for, in the order of ``source``.
-    """
-
-    tokens: Integers
-    wanted: NDArray[np.bool_]
-    row: Integers
-    column: Integers
-    names: _RowNames
-    source: Integers | None
-    numbers: Integers
-
-
-def _calls_of(tokens: Integers, wanted: NDArray[np.bool_], names: Integers, where: str) -> _Calls:
-    """The distinct rows among tokens (rows, length), and which of their predictions are wanted."""
-    first, distinct_of = _distinct_rows(tokens)
-    row, column = wanted.nonzero()
-    names_of = _RowNames(names, distinct_of, where)
-    if len(first) == len(tokens):
-        return _Calls(tokens=tokens, wanted=wanted, row=row, column=column, names=names_of, source=None, numbers=_ONLY)
-    union = np.zeros((len(first), tokens.shape[1]), dtype=bool)
-    np.logical_or.at(union, distinct_of, wanted)
-    prediction = union.cumsum().reshape(union.shape) - 1
-    source = prediction[distinct_of[row], column]
-    numbers = source.argsort(kind="stable")
-    row, column = union.nonzero()
-    return _Calls(
-        tokens=tokens[first],
-        wanted=union,
-        row=row,
-        column=column,
-        names=names_of,
-        source=source[numbers],
-        numbers=numbers,
-    )
-
-
-class _RowNames(NamedTuple):
-    """Row numbers for messages.
-
-    Attributes:
+    Args:
         names: (rows,) number of each row.
         distinct_of: (rows,) index of each row among the distinct rows.
         where: Text that follows the row numbers, such as "at step 3".
+        start: The first distinct row.
+        stop: The one behind the last.
     """
-
-    names: Integers
-    distinct_of: Integers
-    where: str
-
-    def describe(self, part: slice) -> str:
-        """Describe distinct rows, for example ``on row 7 at step 3`` or ``on rows 0 to 7 at step 3``."""
-        rows = self.names[(self.distinct_of >= part.start) & (self.distinct_of < part.stop)].tolist()
-        first, last = min(rows, default=0), max(rows, default=0)
-        return f"on {f'row {first}' if first == last else f'rows {first} to {last}'} {self.where}"
+    rows = names[(distinct_of >= start) & (distinct_of < stop)].tolist()
+    first, last = min(rows, default=0), max(rows, default=0)
+    return f"on {f'row {first}' if first == last else f'rows {first} to {last}'} {where}"
 
 
 def _call_end(sizes: list[int], start: int, batch: int) -> int:
@@ -468,11 +460,12 @@ def predictions(
     tokens, wanted, names = (tensor.cpu().numpy() for tensor in (request.tokens, request.wanted, request.names))
     originals, batched = request.originals.cpu(), BatchedDenoiser(denoiser, batch, device)
     losses, entropies = np.full((2, *tokens.shape), np.nan)
-    row, column = wanted.nonzero()
+    asked = Asked.of(tokens, wanted)
+    row, column = asked.row, asked.column
     targets = originals[row, column]
     pieces: list[Entries] = []
     found = []
-    for entries, logits in batched(tokens, wanted, names, request.where):
+    for entries, logits in batched(asked, names, request.where):
         best = logits.amax(1)
         log_p = logits.double().log_softmax(1)
         loss = -log_p.gather(1, to_device(targets[entries], device)[:, None]).squeeze(1)
@@ -480,7 +473,7 @@ def predictions(
         found.append(torch.stack([best.double(), loss, torch.special.entr(log_p.exp()).sum(1)]))
         del logits, log_p
     if pieces:
-        numbers = numbers_of(pieces, wanted)
+        numbers = numbers_of(pieces, len(row))
         row, column = (row, column) if numbers is None else (row[numbers], column[numbers])
         best, *values = torch.cat(found, dim=1).cpu()
         check_best(best, names[row], request.where)

@@ -245,7 +245,11 @@ def _check_shapes(target: Floats, sampled: Floats) -> None:
 
 def _top_positions(scores: Tensor, hidden: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
     """The ``count`` positions that the sampler chooses in each row."""
-    return top(scores.numpy(), hidden, np.full(len(hidden), count))
+    row, column = hidden.nonzero()
+    best = top(scores.numpy()[row, column], row, np.full(len(hidden), count))
+    chosen = np.zeros_like(hidden)
+    chosen[row[best], column[best]] = True
+    return chosen
 
 
 def _tempered(log_p: Floats, temperature: float) -> Floats:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -28,6 +29,7 @@ __all__ = [
     "draw_tokens",
     "order_score",
     "scattered",
+    "spans",
     "top",
     "without",
 ]
@@ -288,10 +290,23 @@ def scattered(drawing: Drawing, scores: Tensor, uniform: Tensor) -> Tensor:
     return noisy.masked_fill(scores == -torch.inf, -torch.inf)
 
 
-def top(scores: NDArray[np.float64], candidates: NDArray[np.bool_], count: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """The ``count`` (rows,) candidates (rows, length) of highest score per row, ties to the lowest position."""
-    cost = np.where(candidates, -scores, np.nan)  # NaN comes last, after a candidate's inf
-    chosen = np.zeros(candidates.shape, dtype=bool)
-    for row, order, size in zip(chosen, cost.argsort(axis=1, kind="stable"), count.tolist(), strict=True):
-        row[order[:size]] = True
-    return candidates & chosen
+def top(scores: NDArray[np.float64], row: NDArray[np.int64], count: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The numbers of the positions of highest score in each row, ties to the lowest number.
+
+    Args:
+        scores: (n,).
+        row: (n,) the row of each position, ascending.
+        count: (rows,) how many of them to choose; a row that has fewer gives all.
+    """
+    if len(count) == 1:
+        return (-scores).argsort(kind="stable")[: count[0]]
+    best = [
+        start + (-scores[start:stop]).argsort(kind="stable")[:size]
+        for (start, stop), size in zip(spans(row, len(count)), count.tolist(), strict=True)
+    ]
+    return np.concatenate(best)
+
+
+def spans(row: NDArray[np.int64], rows: int) -> Iterator[tuple[int, int]]:
+    """For each row the number of its first position, and that behind its last one; row (n,) ascending."""
+    return itertools.pairwise(row.searchsorted(np.arange(rows + 1)).tolist())

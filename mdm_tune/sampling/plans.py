@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -16,13 +16,14 @@ from torch import Tensor
 
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import quantity
-from mdm_tune.sampling.drawing import Drawing, Order, confidence, top
+from mdm_tune.sampling.drawing import Drawing, Order, confidence, spans, top
 
 __all__ = [
     "AdaptivePlan",
     "CapPlan",
     "CountPlan",
     "EntropyBoundPlan",
+    "Found",
     "KlassPlan",
     "Plan",
     "QuotaPlan",
@@ -137,6 +138,28 @@ AdaptivePlan = ThresholdPlan | EntropyBoundPlan | QuotaPlan | CapPlan | KlassPla
 Plan = CountPlan | RevealPlan | AdaptivePlan
 
 
+class Found(NamedTuple):
+    """What was predicted at the n wanted positions of a step, row by row.
+
+    Attributes:
+        row: (n,) int64, their rows, ascending.
+        column: (n,) int64, their positions, ascending within a row.
+        tokens: (n,) int64, a token for each.
+        scores: (n,) float64, what ranks them, larger first; empty in random order.
+        unscattered: (n,) float64, the same at a confidence temperature of 0.
+        log_prob: (n,) float64, the log probability of the reference; empty without one.
+        changes: (n,) float64, how much their predictions have changed, for a ``KlassPlan``; else empty.
+    """
+
+    row: Integers
+    column: Integers
+    tokens: Integers
+    scores: Floats
+    unscattered: Floats
+    log_prob: Floats
+    changes: Floats
+
+
 class StepRule(Protocol):
     """A plan at work on rows of one call: which positions to predict, and which of them to reveal."""
 
@@ -144,11 +167,8 @@ class StepRule(Protocol):
         """Positions (rows, length) to predict at the next step, all of them hidden; None after the last step."""
         ...
 
-    def chosen(self, wanted: Booleans, scores: Floats, changes: Floats) -> Booleans:
-        """Positions (rows, length) to reveal, by the scores (rows, length) of those that were wanted.
-
-        changes (rows, length): how much their predictions have changed, for a ``KlassPlan``; else any values.
-        """
+    def chosen(self, found: Found) -> Integers | slice:
+        """Which of the wanted positions to reveal, by their number; there is at least one of them."""
         ...
 
 
@@ -210,8 +230,8 @@ class _RandomRule:
         self.step += 1
         return None if self.step == self.steps else hidden & (self.step_of == self.step)
 
-    def chosen(self, wanted: Booleans, scores: Floats, changes: Floats) -> Booleans:
-        return wanted
+    def chosen(self, found: Found) -> Integers | slice:
+        return slice(None)
 
 
 class _RankedRule:
@@ -220,7 +240,8 @@ class _RankedRule:
     def __init__(self, plan: CountPlan, blocks: Integers | None) -> None:
         counts = plan.counts.numpy()
         self.counts = counts.reshape(len(counts), -1).T  # (all steps, rows)
-        self.busy = (self.counts > 0)[..., None]
+        busy = self.counts > 0
+        self.busy, self.all_busy = busy[..., None], np.logical_and.reduce(busy, axis=1)
         self.blocks, self.per_block, self.step = blocks, counts.shape[2], -1
 
     def wanted(self, hidden: Booleans) -> Booleans | None:
@@ -228,10 +249,10 @@ class _RankedRule:
         if self.step == len(self.counts):
             return None
         inside = hidden if self.blocks is None else hidden & (self.blocks == self.step // self.per_block)
-        return np.asarray(inside & self.busy[self.step])
+        return inside if self.all_busy[self.step] else np.asarray(inside & self.busy[self.step])
 
-    def chosen(self, wanted: Booleans, scores: Floats, changes: Floats) -> Booleans:
-        return top(scores, wanted, self.counts[self.step])
+    def chosen(self, found: Found) -> Integers:
+        return top(found.scores, found.row, self.counts[self.step])
 
 
 class _AdaptiveRule:
@@ -253,19 +274,25 @@ class _AdaptiveRule:
         self.block = block
         return np.asarray(hidden & (self.blocks == block[:, None]))
 
-    def chosen(self, wanted: Booleans, scores: Floats, changes: Floats) -> Booleans:
-        best = top(scores, wanted, np.ones_like(self.step))
+    def chosen(self, found: Found) -> Integers:
+        return top(found.scores, found.row, self._numbers(found).clip(min=1))
+
+    def _numbers(self, found: Found) -> Integers:
+        """How many positions (rows,) to reveal; 0 stands for the best one."""
         if isinstance(self.plan, EntropyBoundPlan):
-            return best | _within(self.plan.bound.numpy(), wanted, scores)
-        sure = confidence(self.order, torch.from_numpy(scores)).numpy()
-        threshold = self.plan.threshold.numpy()[:, None]
+            return _within(self.plan.bound.numpy(), found)
+        sure = confidence(self.order, torch.from_numpy(found.scores)).numpy()
+        threshold = self.plan.threshold.numpy()
+        least = threshold[found.row]
         if isinstance(self.plan, ThresholdPlan):
-            return best | wanted & (sure >= threshold)
-        above = wanted & (sure > threshold)
+            return self._in_rows(found, sure >= least)
         if isinstance(self.plan, CapPlan):
-            return best | top(scores, above | wanted & (threshold == 0), self._count(last=True))
-        count = self._count(last=False)
-        return np.where((above.sum(axis=1) >= count)[:, None], above, top(scores, wanted, count))
+            return np.minimum(self._in_rows(found, (sure > least) | (least == 0)), self._count(last=True))
+        return np.maximum(self._in_rows(found, sure > least), self._count(last=False))
+
+    def _in_rows(self, found: Found, which: Booleans) -> Integers:
+        """How many of these positions (n,) each row has."""
+        return np.bincount(found.row[which], minlength=len(self.step))
 
     def _count(self, *, last: bool) -> Integers:
         """The count (rows,) of each row's step; after the last step of its block 0, or the last count again."""
@@ -280,7 +307,7 @@ class _KlassRule:
 
     def __init__(self, plan: KlassPlan, order: Order, blocks: Integers | None, hidden: Booleans) -> None:
         self.within = _AdaptiveRule(plan, order, blocks, hidden)
-        self.threshold, self.kl, self.order = plan.threshold.numpy()[:, None], plan.kl.numpy()[:, None], order
+        self.threshold, self.kl, self.order = plan.threshold.numpy(), plan.kl.numpy(), order
         self.candidates = hidden
         self.stable = np.zeros_like(hidden)  # whether the last change was below the bound
 
@@ -293,24 +320,28 @@ class _KlassRule:
         following = np.where(later, self.within.blocks, LAST).min(axis=1)
         return np.asarray(candidates | later & (self.within.blocks == following[:, None]))
 
-    def chosen(self, wanted: Booleans, scores: Floats, changes: Floats) -> Booleans:
-        sure = confidence(self.order, torch.from_numpy(scores)).numpy()
-        before, self.stable = self.stable, wanted & (changes < self.kl)
-        ready = self.candidates & (sure > self.threshold) & self.stable & before & (self.within.step > 0)[:, None]
-        best = top(scores, self.candidates, np.ones_like(self.within.step))
-        return np.where(ready.any(axis=1, keepdims=True), ready, best)
+    def chosen(self, found: Found) -> Integers:
+        row, at = found.row, (found.row, found.column)
+        sure = confidence(self.order, torch.from_numpy(found.scores)).numpy()
+        stable, before, self.stable = found.changes < self.kl[row], self.stable[at], np.zeros_like(self.stable)
+        self.stable[at] = stable
+        candidate = self.candidates[at]
+        ready = candidate & (sure > self.threshold[row]) & stable & before & (self.within.step[row] > 0)
+        none = np.bincount(row[ready], minlength=len(self.kl)) == 0
+        candidates = candidate.nonzero()[0]
+        best = candidates[top(found.scores[candidates], row[candidates], none.astype(np.int64))]
+        return np.concatenate([ready.nonzero()[0], best])
 
 
-def _within(bound: Floats, wanted: Booleans, scores: Floats) -> Booleans:
-    """The wanted positions of least entropy (-score) until those before one of them sum to more than the bound."""
-    entropy = np.where(wanted, -scores, np.inf)
-    order = entropy.argsort(axis=1, kind="stable")
-    ranked = np.take_along_axis(entropy, order, axis=1)
-    before = np.zeros_like(ranked)
-    np.cumsum(ranked[:, :-1], axis=1, out=before[:, 1:])
-    kept = np.empty_like(wanted)
-    np.put_along_axis(kept, order, (before <= bound[:, None] + ROUNDING) & np.isfinite(ranked), axis=1)
-    return wanted & kept
+def _within(bound: Floats, found: Found) -> Integers:
+    """How many positions (rows,) of least entropy (-score) come before those sum to more than the bound."""
+    numbers = []
+    for most, (start, stop) in zip(bound.tolist(), spans(found.row, len(bound)), strict=True):
+        entropy = np.sort(-found.scores[start:stop])
+        before = np.zeros_like(entropy)
+        np.cumsum(entropy[:-1], out=before[1:])
+        numbers.append(np.count_nonzero((before <= most + ROUNDING) & np.isfinite(entropy)))
+    return np.array(numbers)
 
 
 def check_plan(plan: Plan, drawing: Drawing, hidden: Tensor, blocks: Tensor | None) -> None:
@@ -336,13 +367,13 @@ def _check_alphas(alphas: Tensor, drawing: Drawing, rows: int, blocks: Tensor | 
 def _check_counts(counts: Tensor, hidden: Tensor, blocks: Tensor | None) -> None:
     rows = len(hidden)
     whole = counts.ndim == 3 and counts.dtype == torch.int64 and counts.shape[0] == rows and counts.shape[1] > 0
-    if not whole or counts.numpy().min(initial=0) < 0:
+    if not whole or np.minimum.reduce(counts.numpy(), axis=None, initial=0) < 0:
         raise InputError(
             f"counts must be (rows, blocks, steps) int64 and not negative, got {tuple(counts.shape)} {counts.dtype} "
             f"for {quantity(rows, 'row')}"
         )
     numbers, shown = counts.numpy(), hidden.numpy()  # numpy, and then lists, are faster where there are few numbers
-    total, in_row = numbers.sum(axis=2).tolist(), shown.sum(axis=1).tolist()
+    total, in_row = (np.add.reduce(each, axis=-1, dtype=np.int64).tolist() for each in (numbers, shown))
     masked = [[count] for count in in_row]
     if blocks is not None:
         places = blocks.numpy()

@@ -19,10 +19,10 @@ from torch import Tensor
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import quantity
 from mdm_tune.core.seeding import StepNoise, noise
-from mdm_tune.denoisers.asking import BatchedDenoiser, Entries, all_finite, check_best, numbers_of
+from mdm_tune.denoisers.asking import Asked, BatchedDenoiser, Entries, all_finite, check_best, numbers_of
 from mdm_tune.denoisers.base import Denoiser, LinearHead, to_device
-from mdm_tune.sampling.drawing import PLAIN, Drawing, Scratch, confidence, draw, scattered, without
-from mdm_tune.sampling.plans import CountPlan, KlassPlan, Plan, RevealPlan, check_plan, step_rule_of
+from mdm_tune.sampling.drawing import LARGE, PLAIN, Drawing, Scratch, confidence, draw, scattered, without
+from mdm_tune.sampling.plans import CountPlan, Found, KlassPlan, Plan, RevealPlan, check_plan, step_rule_of
 from mdm_tune.sampling.slices import draw_in_slices, takes_slices
 from mdm_tune.sampling.stability import Stability
 
@@ -31,6 +31,7 @@ __all__ = ["CountPlan", "Plan", "RevealPlan", "Step", "Unmasked", "check_call", 
 Booleans = NDArray[np.bool_]
 Integers = NDArray[np.int64]
 
+_ONLY, _NONE = np.zeros(1, dtype=np.int64), np.zeros(0)
 TOGETHER = 16  # steps whose predictions are checked at a time, which costs as much as to check those of one
 
 
@@ -43,7 +44,8 @@ class Step:
         tokens: (rows, length) int64 on the CPU, after the step.
         revealed: (rows, length) bool on the CPU, True at the positions that the step revealed.
         confidence: (rows, length) float64 on the CPU: at the revealed positions a probability, a margin, or minus an
-            entropy, as ``drawing.confidence`` has it for the order, and 0 elsewhere. None in random order.
+            entropy, as ``drawing.confidence`` has it for the order. It is 0 elsewhere, and where the step filled in a
+            position behind an end token without a prediction. None in random order.
     """
 
     number: int
@@ -137,18 +139,19 @@ def unmask(
     stability = Stability(tokens.shape, device, scratch) if isinstance(plan, KlassPlan) else None
     state = _State(batched, tokens.numpy(), seeds, drawing, originals, named, scratch, stability)
     once = partial(noise, seeds, "position", 0, tokens.shape[1])
-    rule = step_rule_of(plan, drawing, state.hidden, blocks, once)
+    rule = step_rule_of(plan, drawing, state.generated, blocks, once)
     number, inference, gradients = 0, torch.is_inference_mode_enabled(), torch.is_grad_enabled()
     with torch.inference_mode():  # around all steps, because to begin and end it takes long
         while state.calls <= most_calls and (wanted := rule.wanted(hidden := state.hidden)) is not None:
-            state.predict(number, wanted)
-            state.reveal(rule.chosen(wanted, state.scores, state.changes))
+            found = state.predict(number, wanted)
+            if found is not None:
+                state.reveal(found, rule.chosen(found))
             if drawing.stop_at_end:
                 state.stop()
             if on_step is not None:
                 state.check()
                 with torch.inference_mode(inference), torch.set_grad_enabled(gradients):
-                    on_step(state.shown(number, hidden))
+                    on_step(state.shown(number, hidden, found))
             number += 1
     return state.result()
 
@@ -172,8 +175,8 @@ class _State:
     ) -> None:
         self.batched, self.drawing = batched, drawing
         # The head, if predictions are drawn from without a row of logits.
-        whole = reference is not None or stability is not None or not takes_slices(drawing, batched.linear_head)
-        self.head = None if whole else batched.linear_head
+        whole = batched.denoiser.vocab_size < LARGE or reference is not None or stability is not None
+        self.head = None if whole or not takes_slices(drawing, batched.linear_head) else batched.linear_head
         self.reference, self.names, self.stability = reference, names, stability
         self.tokens, self.mask_id, self.scratch = tokens.copy(), batched.denoiser.mask_id, scratch
         self.generated = self.hidden
@@ -185,14 +188,10 @@ class _State:
         self.token_noise = StepNoise(seeds, "token", length) if self.draws and again else None
         self.token_noise_once = noise(seeds, "token", 0, length) if self.draws and not again else None
         self.order_noise = StepNoise(seeds, "order", length) if drawing.confidence_temperature > 0 else None
-        self.scores, self.log_prob = np.zeros(tokens.shape), np.zeros(tokens.shape)
-        self.unscattered = self.scores if drawing.confidence_temperature == 0 else np.zeros(tokens.shape)
-        self.changes = self.scores if stability is None else np.zeros(tokens.shape)
         rows = len(tokens)
-        self.nll, self.impossible, self.nfe = np.zeros(rows), np.full(rows, -1), np.zeros(rows, dtype=np.int64)
+        self.nll, self.nfe, self.impossible = np.zeros(rows), np.zeros(rows, dtype=np.int64), np.full(rows, -1)
         self.calls = 0  # the sum of nfe
-        self.unchecked: list[tuple[Tensor, Booleans, str]] = []  # as for ``_check_later``
-        self.drawn = np.zeros(tokens.shape, dtype=np.int64)
+        self.unchecked: list[tuple[Tensor, Integers, str]] = []  # as for ``_check_later``
         self.call_of = np.zeros(tokens.shape, dtype=np.int64)  # which of its row's calls revealed a position, from 1
 
     @property
@@ -201,55 +200,62 @@ class _State:
         hidden: Booleans = self.tokens == self.mask_id
         return hidden
 
-    def predict(self, step: int, wanted: Booleans) -> None:
-        """Draw a token, its log probability and score at every wanted position; identical rows are computed once."""
-        active = np.logical_or.reduce(wanted, axis=1).nonzero()[0]
-        if len(active) == 0:
-            return
+    def predict(self, step: int, wanted: Booleans) -> Found | None:
+        """Draw a token at every wanted position, and rank it; identical rows are computed once.
+
+        None if nothing is wanted.
+        """
+        asked, names = Asked.of(self.tokens, wanted), self.names
+        row, column = asked.row, asked.column
+        if len(row) == 0:
+            return None
         uniform = self.token_noise_once if self.token_noise is None else self.token_noise.at(self.nfe)
         shuffle = None if self.order_noise is None else self.order_noise.at(self.nfe)
+        active = _ONLY if len(wanted) == 1 else np.logical_or.reduce(wanted, axis=1).nonzero()[0]
         self.calls += len(active)
-        tokens, wanted_here, names = self.tokens, wanted, self.names
         if len(active) == len(wanted):
             self.nfe += 1
         else:
             self.nfe[active] += 1
-            tokens, wanted_here, names = tokens[active], wanted[active], names[active]
+            asked, names = Asked.of(self.tokens[active], wanted[active]), names[active]
         where = f"at step {step + 1}"
         if self.stability is not None:
             self.stability.begin(wanted)
-        numbers = None if uniform is None else torch.from_numpy(uniform[wanted])
-        target = None if self.reference is None else torch.from_numpy(self.reference[wanted])
+        numbers = None if uniform is None else torch.from_numpy(uniform[row, column])
+        target = None if self.reference is None else torch.from_numpy(self.reference[row, column])
         parts: list[Entries] = []
         pieces: list[Sequence[Tensor]] = []
         if self.head is not None:
-            for some, states, picked in self.batched.before_head(tokens, wanted_here, names, where):
+            for some, states, picked in self.batched.before_head(asked, names, where):
                 parts.append(some)
                 pieces.append(self._draw_in_slices(self.head, states, picked, some, numbers))
                 del states
         else:
-            for some, logits in self.batched(tokens, wanted_here, names, where):
+            for some, logits in self.batched(asked, names, where):
                 parts.append(some)
-                pieces.append(self._draw(logits, some, wanted, numbers, target))
+                change = None if self.stability is None else partial(self.stability.change, row[some], column[some])
+                pieces.append(self._draw(logits, some, numbers, target, change))
                 del logits  # before the next ones are computed
-        best, best_drawn, drawn, scores, log_prob, changes = _columns(pieces, numbers_of(parts, wanted))
-        self._check_later(best, wanted, where)
+        best, best_drawn, drawn, scores, log_prob, changes = _columns(pieces, numbers_of(parts, len(row)))
+        self._check_later(best, row, where)
         if not self.drawing.end_drawn:
-            self._check_later(best_drawn, wanted, f"besides the end tokens, which are never drawn, {where}")
-        self.drawn[wanted] = drawn.numpy() if target is None else target.numpy()
-        if self.drawing.order != "random":
-            if shuffle is not None:
-                self.unscattered[wanted] = scores.numpy()
-                scores = scattered(self.drawing, scores, torch.from_numpy(shuffle[wanted]))
-            self.scores[wanted] = scores.numpy()
-        if self.reference is not None:
-            self.log_prob[wanted] = log_prob.numpy()
-        if self.stability is not None:
-            self.changes[wanted] = changes.numpy()
+            self._check_later(best_drawn, row, f"besides the end tokens, which are never drawn, {where}")
+        ranking = unscattered = _NONE if self.drawing.order == "random" else scores.numpy()
+        if shuffle is not None:
+            ranking = scattered(self.drawing, scores, torch.from_numpy(shuffle[row, column])).numpy()
+        return Found(
+            row=row,
+            column=column,
+            tokens=(drawn if target is None else target).numpy(),
+            scores=ranking,
+            unscattered=unscattered,
+            log_prob=_NONE if target is None else log_prob.numpy(),
+            changes=_NONE if self.stability is None else changes.numpy(),
+        )
 
-    def _check_later(self, best: Tensor, wanted: Booleans, where: str) -> None:
-        """Check the largest logits (n,) of the wanted positions together with those of later steps."""
-        self.unchecked.append((best, wanted, where))
+    def _check_later(self, best: Tensor, row: Integers, where: str) -> None:
+        """Check the largest logits (n,) of these rows (n,) together with those of later steps."""
+        self.unchecked.append((best, row, where))
         if len(self.unchecked) >= TOGETHER:
             self.check()
 
@@ -257,20 +263,25 @@ class _State:
         """Raise RunError if one of the predictions since the last check cannot be used."""
         unchecked, self.unchecked = self.unchecked, []
         if unchecked and not all_finite(torch.cat([best for best, _, _ in unchecked])):
-            for best, wanted, where in unchecked:
-                check_best(best, self.names[wanted.nonzero()[0]], where)
+            for best, row, where in unchecked:
+                check_best(best, self.names[row], where)
 
     def _draw(
-        self, logits: Tensor, some: Entries, wanted: Booleans, uniform: Tensor | None, target: Tensor | None
+        self,
+        logits: Tensor,
+        some: Entries,
+        uniform: Tensor | None,
+        target: Tensor | None,
+        change: Callable[[Tensor, Tensor], Tensor] | None,
     ) -> Sequence[Tensor]:
         """For each of n predictions: its largest logit, that of tokens which may be drawn, and what was drawn.
 
         Args:
             logits: (n, vocab).
-            some: Which of the wanted positions (rows, length) they predict.
-            wanted: (rows, length) bool.
+            some: Which of the wanted positions they predict.
             uniform: The noise of every wanted position; None if nothing is drawn at random.
             target: The reference token of every wanted position; None without a reference.
+            change: How much predictions have changed, from their logits and largest logits; None if nobody asks.
 
         Returns:
             Six tensors (n,): the two largest logits, the token, its score, the target's log probability, and how much
@@ -286,10 +297,7 @@ class _State:
         drawn = draw(self.drawing, logits, best_drawn, uniform, target=target, scratch=self.scratch)
         scores = best if drawn.scores is None else drawn.scores
         log_prob = best if drawn.log_prob is None else drawn.log_prob
-        changes = best
-        if self.stability is not None:
-            rows, at = wanted.nonzero()
-            changes = self.stability.change(rows[some], at[some], logits, best_drawn)
+        changes = best if change is None else change(logits, best_drawn)
         return best, best_drawn, drawn.tokens, scores, log_prob, changes
 
     def _draw_in_slices(
@@ -300,13 +308,17 @@ class _State:
         best, drawn = draw_in_slices(self.drawing, head, states, uniform, picked=picked, scratch=self.scratch)
         return best, best, drawn.tokens, best if drawn.scores is None else drawn.scores, best, best
 
-    def reveal(self, positions: Booleans) -> None:
-        """Write the drawn tokens at these positions (rows, length)."""
-        self.tokens = np.where(positions, self.drawn, self.tokens)
-        self.call_of = np.where(positions, self.nfe[:, None], self.call_of)
+    def reveal(self, found: Found, picked: Integers | slice) -> None:
+        """Write some of the tokens that were found, and leave the array that the denoiser and ``on_step`` have seen."""
+        row, column = found.row[picked], found.column[picked]
+        self.tokens = self.tokens.copy()
+        self.tokens[row, column] = found.tokens[picked]
+        self.call_of[row, column] = self.nfe[row]
         if self.reference is not None:
-            self.nll -= np.where(positions, self.log_prob, 0.0).sum(axis=1)
-            bad = positions & np.isneginf(self.log_prob)
+            log_prob = np.zeros(self.tokens.shape)
+            log_prob[row, column] = found.log_prob[picked]
+            self.nll -= log_prob.sum(axis=1)
+            bad = np.isneginf(log_prob)
             self.impossible = np.where(bad.any(axis=1) & (self.impossible < 0), bad.argmax(axis=1), self.impossible)
 
     def _revealed(self) -> Integers:
@@ -315,14 +327,16 @@ class _State:
         cells = self.call_of + calls * np.arange(rows)[:, None]
         return np.bincount(cells.ravel(), minlength=rows * calls).reshape(rows, calls)[:, 1:]
 
-    def shown(self, number: int, hidden: Booleans) -> Step:
+    def shown(self, number: int, hidden: Booleans, found: Found | None) -> Step:
         """The step for ``on_step``; hidden (rows, length) before it. What it holds does not change later."""
-        revealed = hidden & ~self.hidden
-        found = None
+        revealed, sure = hidden & ~self.hidden, None
         if self.drawing.order != "random":
-            found = torch.zeros(revealed.shape, dtype=torch.float64)
-            found[revealed] = confidence(self.drawing.order, torch.from_numpy(self.unscattered[revealed]))
-        return Step(number, torch.from_numpy(self.tokens), torch.from_numpy(revealed), confidence=found)
+            sure = torch.zeros(revealed.shape, dtype=torch.float64)
+            if found is not None:
+                some = revealed[found.row, found.column]
+                scores = torch.from_numpy(found.unscattered[some])
+                sure[found.row[some], found.column[some]] = confidence(self.drawing.order, scores)
+        return Step(number, torch.from_numpy(self.tokens), torch.from_numpy(revealed), confidence=sure)
 
     def result(self) -> Unmasked:
         """The rows as they are, with what they cost. Raises RunError as ``check`` does."""

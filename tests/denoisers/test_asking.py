@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mdm_tune.core.errors import RunError
 from mdm_tune.denoisers import asking
-from mdm_tune.denoisers.asking import BatchedDenoiser, check_best
+from mdm_tune.denoisers.asking import Asked, BatchedDenoiser, check_best
 from tests.support.helpers import CountingDenoiser, FunctionDenoiser, TableDenoiser, random_law
 
 LAW = TableDenoiser(random_law(4, 3, 0))
@@ -32,7 +32,7 @@ def collect(
     """Every entry of the answer by its row and position; each must come once."""
     found: dict[tuple[int, int], list[float]] = {}
     row, position = wanted.numpy().nonzero()
-    for some, logits in asker(tokens.numpy(), wanted.numpy(), NAMES.numpy(), "at step 3"):
+    for some, logits in asker(Asked.of(tokens.numpy(), wanted.numpy()), NAMES.numpy(), "at step 3"):
         assert logits.shape == (len(row[some]), LAW.vocab_size)
         check_best(logits.amax(1), NAMES.numpy()[row[some]], "at step 3")
         log_p = logits.double().log_softmax(1)
@@ -82,7 +82,8 @@ def test_pieces_keep_to_the_memory_and_change_nothing(
     expected = collect(BatchedDenoiser(LAW, 100))
     monkeypatch.setattr(asking, "ELEMENTS", elements)
     pieces = [
-        len(logits) for _, logits in BatchedDenoiser(LAW, 100)(TOKENS.numpy(), WANTED.numpy(), NAMES.numpy(), "here")
+        len(logits)
+        for _, logits in BatchedDenoiser(LAW, 100)(Asked.of(TOKENS.numpy(), WANTED.numpy()), NAMES.numpy(), "here")
     ]
     assert max(pieces) == largest and sum(pieces) == 7
     assert collect(BatchedDenoiser(LAW, 100)) == expected
@@ -102,7 +103,7 @@ def test_calls_keep_to_the_memory_and_change_nothing(monkeypatch: pytest.MonkeyP
 def test_logits_have_the_type_that_the_denoiser_returns() -> None:
     logits = torch.tensor([1.0, 2.0, -math.inf], dtype=torch.float32)
     denoiser = FunctionDenoiser(3, lambda tokens, wanted: logits.expand(int(wanted.sum()), 3))
-    for _, piece in BatchedDenoiser(denoiser, 4)(TOKENS.numpy(), WANTED.numpy(), NAMES.numpy(), "here"):
+    for _, piece in BatchedDenoiser(denoiser, 4)(Asked.of(TOKENS.numpy(), WANTED.numpy()), NAMES.numpy(), "here"):
         assert piece.dtype == torch.float32 and bool((piece == logits).all())
 
 
@@ -113,14 +114,16 @@ def test_rows_that_are_all_distinct_are_called_in_their_order_and_their_logits_a
     assert torch.equal(torch.cat([tokens for tokens, _ in counting.calls]), TOKENS[order])
     logits = torch.zeros(4, 3)
     batched = BatchedDenoiser(FunctionDenoiser(3, lambda tokens, wanted: logits), 9)
-    pieces = [piece for _, piece in batched(TOKENS[order].numpy(), WANTED[order].numpy(), NAMES.numpy(), "here")]
+    pieces = [
+        piece for _, piece in batched(Asked.of(TOKENS[order].numpy(), WANTED[order].numpy()), NAMES.numpy(), "here")
+    ]
     assert [piece.untyped_storage().data_ptr() for piece in pieces] == [logits.untyped_storage().data_ptr()]
 
 
 def test_the_denoiser_runs_without_gradients() -> None:
     weight = torch.ones(3, requires_grad=True)
     denoiser = FunctionDenoiser(3, lambda tokens, wanted: weight.expand(int(wanted.sum()), 3) * 2)
-    for _, logits in BatchedDenoiser(denoiser, 4)(TOKENS.numpy(), WANTED.numpy(), NAMES.numpy(), "here"):
+    for _, logits in BatchedDenoiser(denoiser, 4)(Asked.of(TOKENS.numpy(), WANTED.numpy()), NAMES.numpy(), "here"):
         assert not logits.requires_grad
 
 

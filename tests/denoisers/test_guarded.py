@@ -11,7 +11,7 @@ import torch
 from typer.testing import CliRunner, Result
 
 from mdm_tune.cli import app
-from mdm_tune.denoisers.asking import BatchedDenoiser
+from mdm_tune.denoisers.asking import Asked, BatchedDenoiser
 from mdm_tune.denoisers.guarded import GuardedDenoiser
 from tests.support.helpers import FunctionDenoiser
 
@@ -281,5 +281,5 @@ def test_the_memory_that_runs_out_is_no_fault_of_the_code() -> None:
 
     tokens = torch.tensor([[0, 3], [1, 3], [2, 3]])
     asker = BatchedDenoiser(GuardedDenoiser(FunctionDenoiser(3, answer), "x"), 3)
-    assert len(list(asker(tokens.numpy(), (tokens == 3).numpy(), torch.arange(3).numpy(), "here"))) == 3
+    assert len(list(asker(Asked.of(tokens.numpy(), (tokens == 3).numpy()), torch.arange(3).numpy(), "here"))) == 3
     assert sizes == [3, 2, 1, 1, 1]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mdm_tune.core.errors import InputError, RunError
-from mdm_tune.denoisers.asking import BatchedDenoiser
+from mdm_tune.denoisers.asking import Asked, BatchedDenoiser
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.guidance import Guided
 from mdm_tune.sampling.drawing import Drawing
@@ -134,7 +134,7 @@ def test_it_counts_one_call_and_two_forwards() -> None:
     assert (guided.denoiser_rows, guided.denoiser_tokens) == (counting.rows, counting.tokens)
     assert max(len(call[0]) for call in counting.calls) == 2
     asker = BatchedDenoiser(Guided(TableDenoiser(LAW), 1.0, 3), 8)
-    list(asker(tokens.numpy(), (tokens == M).numpy(), torch.arange(4).numpy(), "here"))
+    list(asker(Asked.of(tokens.numpy(), (tokens == M).numpy()), torch.arange(4).numpy(), "here"))
     assert (asker.denoiser_rows, asker.denoiser_tokens) == (2 * 3, 2 * (4 + 4 + 3))
 
 

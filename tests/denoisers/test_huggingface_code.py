@@ -17,7 +17,7 @@ from transformers import dynamic_module_utils
 
 from mdm_tune.core.errors import InputError, RunError
 from mdm_tune.denoisers import checkpoint
-from mdm_tune.denoisers.asking import BatchedDenoiser
+from mdm_tune.denoisers.asking import Asked, BatchedDenoiser
 from mdm_tune.denoisers.huggingface import HuggingFace
 from mdm_tune.denoisers.lengths import EqualLengths
 from tests.support.tiny_models import Tiny, bert, foreign, load, word_tokenizer
@@ -236,5 +236,6 @@ def test_code_of_a_checkpoint_that_fails_later(late: str, said: str, tmp_path: P
     assert isinstance(denoiser, HuggingFace)
     denoiser.head_module, denoiser.head_is_last = None, False
     rows = torch.tensor([[3, MASK, 5], [4, MASK, 5], [5, MASK, 5], [6, MASK, 5]])
+    asked = Asked.of(rows.numpy(), (rows == MASK).numpy())
     with pytest.raises(RunError, match=rf"model\.path: .* failed on rows 0 to 3 at step 7: .*({said})"):
-        list(BatchedDenoiser(denoiser, 8)(rows.numpy(), (rows == MASK).numpy(), torch.arange(4).numpy(), "at step 7"))
+        list(BatchedDenoiser(denoiser, 8)(asked, torch.arange(4).numpy(), "at step 7"))

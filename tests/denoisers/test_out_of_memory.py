@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mdm_tune.core.errors import RunError
-from mdm_tune.denoisers.asking import BatchedDenoiser, working_batch
+from mdm_tune.denoisers.asking import Asked, BatchedDenoiser, working_batch
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.sampling.drawing import Drawing, Order
 from mdm_tune.sampling.unmasking import Unmasked, unmask
@@ -92,7 +92,7 @@ def ask(asker: BatchedDenoiser, rows: int = len(PROMPTS)) -> Tensor:
     tokens, found = PROMPTS[:rows], torch.full((rows, 6, 3), torch.nan, dtype=torch.float64)
     hidden = tokens == LAW.mask_id
     row, position = hidden.nonzero(as_tuple=True)
-    for some, logits in asker(tokens.numpy(), hidden.numpy(), np.arange(rows), "here"):
+    for some, logits in asker(Asked.of(tokens.numpy(), hidden.numpy()), np.arange(rows), "here"):
         found[row[some], position[some]] = logits.double().log_softmax(1)
     return found[:, 3:]
 

@@ -19,7 +19,7 @@ from mdm_tune.config.models import CustomConfig
 from mdm_tune.core.errors import InputError, RunError
 from mdm_tune.core.guard import ForeignFailure
 from mdm_tune.denoisers import asking
-from mdm_tune.denoisers.asking import BatchedDenoiser
+from mdm_tune.denoisers.asking import Asked, BatchedDenoiser
 from mdm_tune.denoisers.base import Denoiser, LinearHead, linear_head_of, parts_of
 from mdm_tune.denoisers.custom import load_custom
 from mdm_tune.denoisers.guarded import GuardedDenoiser
@@ -297,7 +297,7 @@ def test_a_head_that_lacks_memory_halves_the_batch_and_counts_once(monkeypatch: 
     asker = BatchedDenoiser(halves, 4)
     found = torch.full((4, 12, 5), torch.nan)
     row, column = wanted.nonzero(as_tuple=True)
-    for some, logits in asker(tokens.numpy(), wanted.numpy(), np.arange(4), "here"):
+    for some, logits in asker(Asked.of(tokens.numpy(), wanted.numpy()), np.arange(4), "here"):
         found[row[some], column[some]] = logits
     assert asker.batch == 2 and asker.denoiser_rows == 4 and asker.denoiser_tokens == 48
     torch.testing.assert_close(found[wanted], network()(tokens, wanted), rtol=0, atol=1e-5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from scipy.stats import binomtest, chisquare
 from torch import Tensor
 
 from mdm_tune.core.seeding import noise
-from mdm_tune.sampling.drawing import draw_tokens
+from mdm_tune.sampling.drawing import draw_tokens, spans, top
 from tests.support.helpers import seeds
 
 # Each assertion of a fit below rejects a sound sampler with probability 1e-4 or less; all together with less than 1e-3.
@@ -120,3 +122,22 @@ def test_float32_gumbel_noise_fails_the_same_test() -> None:
     exact_rare, exact_big = (-np.log(-np.log(u)) for u in (rng.random(draws) ** (1 / 49_999), rng.random(draws)))
     hits = int(np.sum(np.log(RARE) + exact_rare > np.log(1 - 49_999 * RARE) + exact_big))
     assert tail_pvalue(hits, draws) > LEVEL
+
+
+def test_top_takes_the_best_of_each_row_and_the_first_of_equal_ones() -> None:
+    """Against Python's sort. Rows have 0 to 9 positions, with equal scores, infinite ones and counts beyond them."""
+    random = np.random.default_rng(5)
+    for rows in (1, 1, 2, 7, 30):
+        sizes = random.integers(0, 10, rows)
+        row = np.repeat(np.arange(rows), sizes)
+        scores = random.integers(-3, 3, len(row)).astype(float)
+        scores[random.random(len(row)) < 0.2] = -np.inf
+        counts = random.integers(0, 12, rows)
+        ends = np.concatenate([[0], sizes.cumsum()]).tolist()
+        assert list(spans(row, rows)) == list(itertools.pairwise(ends))
+        expected = [
+            at
+            for each in range(rows)
+            for at in sorted(range(ends[each], ends[each + 1]), key=lambda at: (-scores[at], at))[: counts[each]]
+        ]
+        assert top(scores, row, counts).tolist() == expected

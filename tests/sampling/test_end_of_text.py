@@ -240,6 +240,19 @@ def test_an_end_token_behind_a_hidden_position_does_not_stop() -> None:
     assert result.nfe.tolist() == [3]
 
 
+def test_a_step_shows_confidence_where_a_position_was_predicted() -> None:
+    """Position 1 is filled because the text ends before it, without having been predicted at that step."""
+    p = torch.tensor([[0.2, 0.1, 0.7], [0.5, 0.4, 0.1]], dtype=torch.float64)
+    denoiser = FunctionDenoiser(3, lambda tokens, wanted: p.log().expand(len(tokens), 2, 3)[wanted])
+    drawing, steps = Drawing("confidence", 0.0, end_tokens=END, stop_at_end=True), list[Step]()
+    blocks = torch.tensor([[0, 1]])
+    counts = plan([[1], [1]])
+    start = torch.full((1, 2), M)
+    unmask(denoiser, start, counts, seeds=seeds(1), drawing=drawing, blocks=blocks, on_step=steps.append)
+    assert steps[0].tokens.tolist() == [[2, 2]] and steps[0].revealed.tolist() == [[True, True]]
+    assert steps[0].confidence is not None and steps[0].confidence.tolist() == [[0.7, 0.0]]
+
+
 def test_where_nothing_but_an_end_token_is_possible() -> None:
     """The message names the row and says which tokens were left out."""
 

@@ -18,7 +18,7 @@ from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.transformer import Transformer, TransformerConfig
 from mdm_tune.sampling.drawing import ORDERS, Drawing, Order
 from mdm_tune.sampling.unmasking import CountPlan, Plan, RevealPlan, Step, Unmasked, unmask
-from tests.support.helpers import CountingDenoiser, TableDenoiser, plan, random_law, same_plan, seeds
+from tests.support.helpers import CountingDenoiser, FunctionDenoiser, TableDenoiser, plan, random_law, same_plan, seeds
 
 LENGTH, VOCAB, STEPS = 6, 3, 4
 WAYS = [*ORDERS, "ancestral"]
@@ -132,6 +132,24 @@ def test_on_step_runs_in_the_mode_of_the_caller(mode: Any) -> None:
         )
         assert (torch.is_inference_mode_enabled(), torch.is_grad_enabled()) == expected
     assert found == [expected] * STEPS
+
+
+def test_tokens_that_were_handed_out_do_not_change_later() -> None:
+    """The denoiser and ``on_step`` may keep what they get: step by step one mask less."""
+    seen: list[Tensor] = []
+    steps: list[Step] = []
+
+    def logits(tokens: Tensor, wanted: Tensor) -> Tensor:
+        seen.append(tokens)
+        return torch.zeros(int(wanted.sum()), 3)
+
+    start = torch.full((1, 4), 3)
+    drawing = Drawing("confidence", 0.0)
+    denoiser, one_by_one = FunctionDenoiser(3, logits), same_plan([1] * 4, 1)
+    unmask(denoiser, start, one_by_one, seeds=seeds(1), drawing=drawing, on_step=steps.append)
+    assert [int((tokens == 3).sum()) for tokens in seen] == [4, 3, 2, 1]
+    assert [int((step.tokens == 3).sum()) for step in steps] == [3, 2, 1, 0]
+    assert start.tolist() == [[3, 3, 3, 3]]
 
 
 @pytest.mark.parametrize("way", WAYS)
