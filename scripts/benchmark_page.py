@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from matplotlib.ticker import LogLocator
 from pages import with_dark_colours
+from scipy.stats import binom
 
 from mdm_tune.core.messages import quantity
 
@@ -62,8 +63,9 @@ contains the text.
   Therefore CPU time is compared, and seconds are only shown beside it. Work that shares the caches still disturbs CPU
   time. Freed memory is returned to the system, except where a table says that it is kept.
 - **Ratios** are CPU time of the other sampler divided by ours: above 1, ours is faster. The table shows the median over
-  the turns and, in brackets, the smallest and the largest ratio of a turn. In round brackets is the median ratio of
-  seconds. There are at least 3 turns, and more where they are short.
+  the turns and, in brackets, its 95 % interval, by order statistics. With fewer than 6 turns there is none, and the
+  smallest and the largest ratio of a turn stand there. In round brackets is the median ratio of seconds. There are at
+  least 3 turns, and more where they are short.
 - **Memory** is the peak of the process in the second call of a sampler, above what the process used before that call.
   Each sampler is measured in a process of its own, in which freed memory goes back to the system at once. It includes
   the activations and the logits of the network.
@@ -192,9 +194,22 @@ def spread(values: Sequence[float]) -> str:
     return f"{median(values):.2f}" + (f" [{min(values):.2f}, {max(values):.2f}]" if len(values) > 1 else "")
 
 
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """The 95 % interval of a median, between two of the values; with fewer than 6 the smallest and the largest one."""
+    ordered = sorted(values)
+    outside = max(0, int(binom.ppf(0.025, len(ordered), 0.5)) - 1)  # values at each end
+    return ordered[outside], ordered[-1 - outside]
+
+
+def turns(values: Sequence[float]) -> str:
+    """The median over turns, with its interval."""
+    low, high = interval(values)
+    return f"{median(values):.2f} [{low:.2f}, {high:.2f}]"
+
+
 def both(record: Record, name: str) -> str:
-    """The ratio of CPU time with its range, and that of seconds."""
-    return f"{spread(ratios(record, name))} ({median(ratios(record, name, 'seconds')):.2f})"
+    """The ratio of CPU time with its interval, and that of seconds."""
+    return f"{turns(ratios(record, name))} ({median(ratios(record, name, 'seconds')):.2f})"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -254,8 +269,12 @@ def slower(records: Sequence[Record]) -> str:
     behind = [pairs[number] for ratio, number in known if ratio < SLOWER]
     if not behind:
         return f"In none of {len(pairs)} comparisons is another sampler faster by more than 5 %."
-    rows = [[*sizes(record), name, spread(ratios(record, name))] for record, name in behind]
-    text = f"**In {len(behind)} of {len(pairs)} comparisons another sampler is faster than ours by more than 5 %:**"
+    rows = [[*sizes(record), name, turns(ratios(record, name))] for record, name in behind]
+    sure = sum(interval(ratios(record, name))[1] < SLOWER for record, name in behind)
+    text = (
+        f"**In {len(behind)} of {len(pairs)} comparisons another sampler is faster than ours by more than 5 %**; in "
+        f"{sure} of them the whole interval says so:"
+    )
     return f"{text}\n\n" + table([*SIZES, "peer", "CPU time, peer / ours"], rows)
 
 
@@ -269,9 +288,7 @@ def kept(records: Sequence[Record]) -> str:
             continue
         own = f"{median(record['cpu']['ours']) / median(other['cpu']['ours']):.2f}"
         names = [name for name in PEERS if name in record["cpu"] and name in other["cpu"]]
-        rows += [
-            [*sizes(record), own, name, spread(ratios(other, name)), spread(ratios(record, name))] for name in names
-        ]
+        rows += [[*sizes(record), own, name, turns(ratios(other, name)), turns(ratios(record, name))] for name in names]
     head = (*SIZES, "our time, kept / returned", "peer", "peer / ours, returned", "peer / ours, kept")
     return table(head, rows)
 

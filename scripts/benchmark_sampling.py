@@ -41,7 +41,7 @@ from mdm_tune.core.memory import keep_freed_memory
 
 SHORT = 5.0  # CPU seconds of a turn below which the first turn warms up and is not counted
 M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
-ENOUGH, QUICK_ENOUGH = 20.0, 4.0  # CPU seconds after which a case has turns enough, if it has three
+ENOUGH, QUICK_ENOUGH = 30.0, 4.0  # CPU seconds after which a case has turns enough, if it has three
 Record = dict[str, Any]
 Answer = dict[str, Any]
 
@@ -268,7 +268,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="a few of the cases")
     parser.add_argument("--only", action="append", default=[], help="cases whose names contain this; may be repeated")
     parser.add_argument("--list", action="store_true", help="print the names of the cases and measure nothing")
-    parser.add_argument("--turns", type=int, default=15, help="turns of a case at most")
+    parser.add_argument("--turns", type=int, default=60, help="turns of a case at most")
     parser.add_argument("--record", type=Path, default=Path("build/benchmark-sampling.json"))
     parser.add_argument("--page", type=Path, help="the page to write, with its plots beside it")
     options = parser.parse_args(arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -97,7 +98,17 @@ def test_a_sampler_that_fails_or_is_killed_ends_nothing_else() -> None:
 def test_a_page_says_where_a_peer_is_faster(ratio: float, told: bool) -> None:
     text = pages.slower([record(ratio), record(2.0, rows=4)])
     assert ("In 1 of 2 comparisons" in text) is told
+    assert ("in 1 of them the whole interval says so" in text) is told
     assert ("In none of 2 comparisons" in text) is not told
+
+
+def test_the_interval_of_a_median_is_the_narrowest_that_keeps_its_level() -> None:
+    """The median lies outside if at most so many of n fair coins show the same side."""
+    for count in (1, 2, 5, 6, 8, 9, 15, 60):
+        low, high = pages.interval([float(value) for value in reversed(range(count))])
+        assert low + high == count - 1
+        tail = [sum(math.comb(count, k) for k in range(int(low) + more)) / 2**count for more in (1, 2)]
+        assert (count < 6 and low == 0) or tail[0] <= 0.025 < tail[1]
 
 
 def test_cases_have_names_of_their_own_and_the_quick_form_is_a_part() -> None:
