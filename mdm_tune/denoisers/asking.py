@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -62,7 +62,7 @@ def working_batch(denoiser: Denoiser, batch: int) -> int:
     It falls below ``batch`` only after a call with a halved batch has succeeded. A denoiser without weak references
     is not remembered.
     """
-    if not _working.data:  # as in nearly all processes; a question to it takes long
+    if not _working.data:  # as in nearly all processes; to ask the dictionary itself takes long
         return batch
     with contextlib.suppress(TypeError):
         return min(batch, int(_working.get(denoiser, batch)))
@@ -139,16 +139,17 @@ class BatchedDenoiser:
         for start, stop, logits in self._in_pieces(distinct, self._logits, describe):
             size = max(1, ELEMENTS // logits.shape[1])
             if copies is None:
+                at = start
                 for piece in _pieces(logits, size):
-                    yield slice(start, start := start + piece.shape[0]), piece
+                    yield slice(at, at + piece.shape[0]), piece
+                    at += piece.shape[0]
                     del piece
             else:
-                source, numbers = copies
-                low, high = source.searchsorted([start, stop])
+                low, high = copies.source.searchsorted([start, stop])
                 for at in range(low, high, size):
                     entries = slice(at, min(at + size, high))
-                    picked = to_device(torch.from_numpy(source[entries] - start), self.device)
-                    yield numbers[entries], logits[picked]
+                    picked = to_device(torch.from_numpy(copies.source[entries] - start), self.device)
+                    yield copies.numbers[entries], logits[picked]
             del logits  # as everywhere here: the next logits are not computed while the last ones take memory
 
     @cached_property
@@ -178,9 +179,8 @@ class BatchedDenoiser:
             if copies is None:
                 yield slice(start, stop), states, None
             else:
-                source, numbers = copies
-                low, high = source.searchsorted([start, stop])
-                yield numbers[low:high], states, torch.from_numpy(source[low:high] - start)
+                low, high = copies.source.searchsorted([start, stop])
+                yield copies.numbers[low:high], states, torch.from_numpy(copies.source[low:high] - start)
             del states
 
     def _in_pieces(
@@ -200,7 +200,8 @@ class BatchedDenoiser:
             failure, done = None, begin
             try:
                 for answer in answers(asked):
-                    yield done, (done := done + answer.shape[0]), answer
+                    first, done = done, done + answer.shape[0]
+                    yield first, done, answer
                     del answer
             except ForeignFailure as error:
                 raise error.located(describe(start, stop)) from error.__cause__
@@ -228,7 +229,7 @@ class BatchedDenoiser:
         """Call the denoiser once, yield its logits in one or several pieces, and count the cost."""
         positions, vocab, device = len(asked.row), self.denoiser.vocab_size, self.device
         if self.parts is None:
-            tokens, wanted = torch.from_numpy(asked.tokens), torch.from_numpy(asked.wanted)
+            tokens, wanted = _copied(asked.tokens, asked.wanted)
             logits = self.denoiser(to_device(tokens, device), to_device(wanted, device))
             self._count(asked)
             yield checked_logits(logits, (positions, vocab), device)
@@ -261,7 +262,7 @@ class BatchedDenoiser:
     @staticmethod
     def _call_trunk(parts: Parts, asked: Asked) -> Tensor:
         """The hidden states (n, ...) of the wanted positions."""
-        states = parts.states(*map(torch.from_numpy, (asked.tokens, asked.row, asked.column)))
+        states = parts.states(*_copied(asked.tokens, asked.row, asked.column))
         if not isinstance(states, Tensor) or states.ndim == 0 or states.shape[0] != len(asked.row):
             received = tuple(states.shape) if isinstance(states, Tensor) else type(states).__name__
             raise _UnusableStates(
@@ -279,6 +280,11 @@ class BatchedDenoiser:
 
 class _UnusableStates(Exception):
     """Hidden states that cannot be used. The text is the rule for them and what was received."""
+
+
+def _copied(*arrays: NDArray[Any]) -> Iterator[Tensor]:
+    """The arrays as tensors of their own: a denoiser may keep what it gets, or write into it."""
+    return (torch.from_numpy(array.copy()) for array in arrays)
 
 
 def _pieces(tensor: Tensor, size: int) -> Sequence[Tensor]:
@@ -319,13 +325,20 @@ def check_best(best: Tensor, rows: Integers, where: str) -> None:
         )
 
 
-def _distinct(asked: Asked) -> tuple[Asked, Integers, tuple[Integers, Integers] | None]:
-    """The distinct rows, and which of their predictions the rows that were asked for have.
+class _Copies(NamedTuple):
+    """Which predictions of distinct rows the wanted positions of all rows have.
 
-    Returns:
-        The distinct rows; the index (rows,) of each row among them; which prediction each of the wanted positions has,
-        ascending, and the numbers of these positions in that order, or None if each has its own.
+    Attributes:
+        source: (n,) int64, the number of the prediction of each wanted position, ascending.
+        numbers: (n,) int64, the numbers of the wanted positions in that order.
     """
+
+    source: Integers
+    numbers: Integers
+
+
+def _distinct(asked: Asked) -> tuple[Asked, Integers, _Copies | None]:
+    """The distinct rows, the index (rows,) of each row among them, and the copies; None if all rows are distinct."""
     first, distinct_of = _distinct_rows(asked.tokens)
     if len(first) == len(asked.tokens):
         return asked, distinct_of, None
@@ -334,7 +347,7 @@ def _distinct(asked: Asked) -> tuple[Asked, Integers, tuple[Integers, Integers] 
     prediction = union.cumsum().reshape(union.shape) - 1
     source = prediction[distinct_of[asked.row], asked.column]
     numbers = source.argsort(kind="stable")
-    return Asked.of(asked.tokens[first], union), distinct_of, (source[numbers], numbers)
+    return Asked.of(asked.tokens[first], union), distinct_of, _Copies(source[numbers], numbers)
 
 
 def _distinct_rows(tokens: Integers) -> tuple[Integers, Integers]:

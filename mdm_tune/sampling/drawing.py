@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -27,9 +26,9 @@ __all__ = [
     "confidence",
     "draw",
     "draw_tokens",
+    "in_rows",
     "order_score",
     "scattered",
-    "spans",
     "top",
     "without",
 ]
@@ -298,15 +297,28 @@ def top(scores: NDArray[np.float64], row: NDArray[np.int64], count: NDArray[np.i
         row: (n,) the row of each position, ascending.
         count: (rows,) how many of them to choose; a row that has fewer gives all.
     """
-    if len(count) == 1:
+    if len(count) == 1:  # needs no table
         return (-scores).argsort(kind="stable")[: count[0]]
-    best = [
-        start + (-scores[start:stop]).argsort(kind="stable")[:size]
-        for (start, stop), size in zip(spans(row, len(count)), count.tolist(), strict=True)
-    ]
-    return np.concatenate(best)
+    table, first = in_rows(-scores, row, len(count))
+    chosen = np.arange(table.shape[1]) < np.minimum(count, np.diff(first))[:, None]
+    return np.asarray((first[:-1, None] + table.argsort(axis=1, kind="stable"))[chosen])
 
 
-def spans(row: NDArray[np.int64], rows: int) -> Iterator[tuple[int, int]]:
-    """For each row the number of its first position, and that behind its last one; row (n,) ascending."""
-    return itertools.pairwise(row.searchsorted(np.arange(rows + 1)).tolist())
+def in_rows(
+    values: NDArray[np.float64], row: NDArray[np.int64], rows: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """A list as a table.
+
+    Args:
+        values: (n,).
+        row: (n,) the row of each, ascending.
+        rows: The number of rows.
+
+    Returns:
+        The table (rows, most), NaN behind the values of a row; and (rows + 1,) the number of the first value of each
+        row, and n.
+    """
+    first = row.searchsorted(np.arange(rows + 1))
+    table = np.full((rows, np.diff(first).max(initial=0)), np.nan)
+    table[row, np.arange(len(row)) - first[row]] = values
+    return table, first

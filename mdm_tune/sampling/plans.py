@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import quantity
-from mdm_tune.sampling.drawing import Drawing, Order, confidence, spans, top
+from mdm_tune.sampling.drawing import Drawing, Order, confidence, in_rows, top
 
 __all__ = [
     "AdaptivePlan",
@@ -168,7 +168,7 @@ class StepRule(Protocol):
         ...
 
     def chosen(self, found: Found) -> Integers | slice:
-        """Which of the wanted positions to reveal, by their number; there is at least one of them."""
+        """Which of the wanted positions to reveal, by their number. At least one position was wanted."""
         ...
 
 
@@ -239,7 +239,7 @@ class _RankedRule:
 
     def __init__(self, plan: CountPlan, blocks: Integers | None) -> None:
         counts = plan.counts.numpy()
-        self.counts = counts.reshape(len(counts), -1).T  # (all steps, rows)
+        self.counts = counts.reshape(len(counts), counts.shape[1] * counts.shape[2]).T  # (all steps, rows)
         busy = self.counts > 0
         self.busy, self.all_busy = busy[..., None], np.logical_and.reduce(busy, axis=1)
         self.blocks, self.per_block, self.step = blocks, counts.shape[2], -1
@@ -275,10 +275,10 @@ class _AdaptiveRule:
         return np.asarray(hidden & (self.blocks == block[:, None]))
 
     def chosen(self, found: Found) -> Integers:
-        return top(found.scores, found.row, self._numbers(found).clip(min=1))
+        return top(found.scores, found.row, self._sure(found).clip(min=1))
 
-    def _numbers(self, found: Found) -> Integers:
-        """How many positions (rows,) to reveal; 0 stands for the best one."""
+    def _sure(self, found: Found) -> Integers:
+        """How many of the best positions (rows,) the plan allows; the best one is revealed in any case."""
         if isinstance(self.plan, EntropyBoundPlan):
             return _within(self.plan.bound.numpy(), found)
         sure = confidence(self.order, torch.from_numpy(found.scores)).numpy()
@@ -321,27 +321,26 @@ class _KlassRule:
         return np.asarray(candidates | later & (self.within.blocks == following[:, None]))
 
     def chosen(self, found: Found) -> Integers:
-        row, at = found.row, (found.row, found.column)
+        row, column = found.row, found.column
         sure = confidence(self.order, torch.from_numpy(found.scores)).numpy()
-        stable, before, self.stable = found.changes < self.kl[row], self.stable[at], np.zeros_like(self.stable)
-        self.stable[at] = stable
-        candidate = self.candidates[at]
-        ready = candidate & (sure > self.threshold[row]) & stable & before & (self.within.step[row] > 0)
-        none = np.bincount(row[ready], minlength=len(self.kl)) == 0
-        candidates = candidate.nonzero()[0]
-        best = candidates[top(found.scores[candidates], row[candidates], none.astype(np.int64))]
+        stable, before = found.changes < self.kl[row], self.stable[row, column]
+        self.stable = np.zeros_like(self.stable)
+        self.stable[row, column] = stable
+        now = self.candidates[row, column]  # not those of the next block
+        ready = now & (sure > self.threshold[row]) & stable & before & (self.within.step[row] > 0)
+        missing = np.bincount(row[ready], minlength=len(self.kl)) == 0  # rows where no position is ready
+        numbers = now.nonzero()[0]
+        best = numbers[top(found.scores[numbers], row[numbers], missing.astype(np.int64))]
         return np.concatenate([ready.nonzero()[0], best])
 
 
 def _within(bound: Floats, found: Found) -> Integers:
-    """How many positions (rows,) of least entropy (-score) come before those sum to more than the bound."""
-    numbers = []
-    for most, (start, stop) in zip(bound.tolist(), spans(found.row, len(bound)), strict=True):
-        entropy = np.sort(-found.scores[start:stop])
-        before = np.zeros_like(entropy)
-        np.cumsum(entropy[:-1], out=before[1:])
-        numbers.append(np.count_nonzero((before <= most + ROUNDING) & np.isfinite(entropy)))
-    return np.array(numbers)
+    """How many positions (rows,) of least entropy (-score): each whose predecessors sum to at most the bound."""
+    entropy, _ = in_rows(-found.scores, found.row, len(bound))
+    entropy.sort(axis=1)
+    before = np.zeros_like(entropy)
+    np.cumsum(entropy[:, :-1], axis=1, out=before[:, 1:])
+    return np.asarray(((before <= bound[:, None] + ROUNDING) & np.isfinite(entropy)).sum(axis=1))
 
 
 def check_plan(plan: Plan, drawing: Drawing, hidden: Tensor, blocks: Tensor | None) -> None:

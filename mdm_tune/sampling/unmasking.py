@@ -21,7 +21,7 @@ from mdm_tune.core.messages import quantity
 from mdm_tune.core.seeding import StepNoise, noise
 from mdm_tune.denoisers.asking import Asked, BatchedDenoiser, Entries, all_finite, check_best, numbers_of
 from mdm_tune.denoisers.base import Denoiser, LinearHead, to_device
-from mdm_tune.sampling.drawing import LARGE, PLAIN, Drawing, Scratch, confidence, draw, scattered, without
+from mdm_tune.sampling.drawing import PLAIN, Drawing, Scratch, confidence, draw, scattered, without
 from mdm_tune.sampling.plans import CountPlan, Found, KlassPlan, Plan, RevealPlan, check_plan, step_rule_of
 from mdm_tune.sampling.slices import draw_in_slices, takes_slices
 from mdm_tune.sampling.stability import Stability
@@ -31,7 +31,7 @@ __all__ = ["CountPlan", "Plan", "RevealPlan", "Step", "Unmasked", "check_call", 
 Booleans = NDArray[np.bool_]
 Integers = NDArray[np.int64]
 
-_ONLY, _NONE = np.zeros(1, dtype=np.int64), np.zeros(0)
+_NONE = np.zeros(0)
 TOGETHER = 16  # steps whose predictions are checked at a time, which costs as much as to check those of one
 
 
@@ -44,8 +44,8 @@ class Step:
         tokens: (rows, length) int64 on the CPU, after the step.
         revealed: (rows, length) bool on the CPU, True at the positions that the step revealed.
         confidence: (rows, length) float64 on the CPU: at the revealed positions a probability, a margin, or minus an
-            entropy, as ``drawing.confidence`` has it for the order. It is 0 elsewhere, and where the step filled in a
-            position behind an end token without a prediction. None in random order.
+            entropy, as ``drawing.confidence`` has it for the order. It is 0 elsewhere, and where a position was filled
+            in behind an end token. None in random order.
     """
 
     number: int
@@ -144,14 +144,15 @@ def unmask(
     with torch.inference_mode():  # around all steps, because to begin and end it takes long
         while state.calls <= most_calls and (wanted := rule.wanted(hidden := state.hidden)) is not None:
             found = state.predict(number, wanted)
+            picked = slice(0) if found is None else rule.chosen(found)
             if found is not None:
-                state.reveal(found, rule.chosen(found))
+                state.reveal(found, picked)
             if drawing.stop_at_end:
                 state.stop()
             if on_step is not None:
                 state.check()
                 with torch.inference_mode(inference), torch.set_grad_enabled(gradients):
-                    on_step(state.shown(number, hidden, found))
+                    on_step(state.shown(number, hidden, found, picked))
             number += 1
     return state.result()
 
@@ -175,8 +176,8 @@ class _State:
     ) -> None:
         self.batched, self.drawing = batched, drawing
         # The head, if predictions are drawn from without a row of logits.
-        whole = batched.denoiser.vocab_size < LARGE or reference is not None or stability is not None
-        self.head = None if whole or not takes_slices(drawing, batched.linear_head) else batched.linear_head
+        head, whole = batched.linear_head, reference is not None or stability is not None
+        self.head = None if whole or not takes_slices(drawing, head) else head
         self.reference, self.names, self.stability = reference, names, stability
         self.tokens, self.mask_id, self.scratch = tokens.copy(), batched.denoiser.mask_id, scratch
         self.generated = self.hidden
@@ -211,12 +212,13 @@ class _State:
             return None
         uniform = self.token_noise_once if self.token_noise is None else self.token_noise.at(self.nfe)
         shuffle = None if self.order_noise is None else self.order_noise.at(self.nfe)
-        active = _ONLY if len(wanted) == 1 else np.logical_or.reduce(wanted, axis=1).nonzero()[0]
-        self.calls += len(active)
-        if len(active) == len(wanted):
+        active = None if len(wanted) == 1 else np.logical_or.reduce(wanted, axis=1)
+        if active is None or active.all():
             self.nfe += 1
+            self.calls += len(wanted)
         else:
-            self.nfe[active] += 1
+            self.nfe += active
+            self.calls += int(np.count_nonzero(active))
             asked, names = Asked.of(self.tokens[active], wanted[active]), names[active]
         where = f"at step {step + 1}"
         if self.stability is not None:
@@ -309,9 +311,8 @@ class _State:
         return best, best, drawn.tokens, best if drawn.scores is None else drawn.scores, best, best
 
     def reveal(self, found: Found, picked: Integers | slice) -> None:
-        """Write some of the tokens that were found, and leave the array that the denoiser and ``on_step`` have seen."""
+        """Write some of the tokens that were found."""
         row, column = found.row[picked], found.column[picked]
-        self.tokens = self.tokens.copy()
         self.tokens[row, column] = found.tokens[picked]
         self.call_of[row, column] = self.nfe[row]
         if self.reference is not None:
@@ -327,16 +328,16 @@ class _State:
         cells = self.call_of + calls * np.arange(rows)[:, None]
         return np.bincount(cells.ravel(), minlength=rows * calls).reshape(rows, calls)[:, 1:]
 
-    def shown(self, number: int, hidden: Booleans, found: Found | None) -> Step:
-        """The step for ``on_step``; hidden (rows, length) before it. What it holds does not change later."""
-        revealed, sure = hidden & ~self.hidden, None
+    def shown(self, number: int, hidden: Booleans, found: Found | None, picked: Integers | slice) -> Step:
+        """The step for ``on_step``; hidden (rows, length) before it. Nothing that it holds is used by the state."""
+        sure = None
         if self.drawing.order != "random":
-            sure = torch.zeros(revealed.shape, dtype=torch.float64)
+            sure = torch.zeros(hidden.shape, dtype=torch.float64)
             if found is not None:
-                some = revealed[found.row, found.column]
-                scores = torch.from_numpy(found.unscattered[some])
-                sure[found.row[some], found.column[some]] = confidence(self.drawing.order, scores)
-        return Step(number, torch.from_numpy(self.tokens), torch.from_numpy(revealed), confidence=sure)
+                scores = torch.from_numpy(found.unscattered[picked])
+                sure[found.row[picked], found.column[picked]] = confidence(self.drawing.order, scores)
+        tokens, shown = torch.from_numpy(self.tokens.copy()), torch.from_numpy(hidden & ~self.hidden)
+        return Step(number, tokens, shown, confidence=sure)
 
     def result(self) -> Unmasked:
         """The rows as they are, with what they cost. Raises RunError as ``check`` does."""

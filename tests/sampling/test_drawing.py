@@ -12,7 +12,7 @@ from scipy.stats import binomtest, chisquare
 from torch import Tensor
 
 from mdm_tune.core.seeding import noise
-from mdm_tune.sampling.drawing import draw_tokens, spans, top
+from mdm_tune.sampling.drawing import draw_tokens, in_rows, top
 from tests.support.helpers import seeds
 
 # Each assertion of a fit below rejects a sound sampler with probability 1e-4 or less; all together with less than 1e-3.
@@ -134,7 +134,11 @@ def test_top_takes_the_best_of_each_row_and_the_first_of_equal_ones() -> None:
         scores[random.random(len(row)) < 0.2] = -np.inf
         counts = random.integers(0, 12, rows)
         ends = np.concatenate([[0], sizes.cumsum()]).tolist()
-        assert list(spans(row, rows)) == list(itertools.pairwise(ends))
+        table, first = in_rows(scores, row, rows)
+        assert first.tolist() == ends and np.isnan(table).sum(axis=1).tolist() == (sizes.max() - sizes).tolist()
+        assert [row[:size].tolist() for row, size in zip(table, sizes, strict=True)] == [
+            scores[low:high].tolist() for low, high in itertools.pairwise(ends)
+        ]
         expected = [
             at
             for each in range(rows)

@@ -240,14 +240,13 @@ def test_an_end_token_behind_a_hidden_position_does_not_stop() -> None:
     assert result.nfe.tolist() == [3]
 
 
-def test_a_step_shows_confidence_where_a_position_was_predicted() -> None:
-    """Position 1 is filled because the text ends before it, without having been predicted at that step."""
+@pytest.mark.parametrize("blocks", [None, torch.tensor([[0, 1]])])
+def test_a_step_shows_no_confidence_where_a_text_has_ended(blocks: Tensor | None) -> None:
+    """Position 1 is filled because the text ends before it. In one block it was predicted too, another token."""
     p = torch.tensor([[0.2, 0.1, 0.7], [0.5, 0.4, 0.1]], dtype=torch.float64)
     denoiser = FunctionDenoiser(3, lambda tokens, wanted: p.log().expand(len(tokens), 2, 3)[wanted])
     drawing, steps = Drawing("confidence", 0.0, end_tokens=END, stop_at_end=True), list[Step]()
-    blocks = torch.tensor([[0, 1]])
-    counts = plan([[1], [1]])
-    start = torch.full((1, 2), M)
+    start, counts = torch.full((1, 2), M), plan([[1, 1]] if blocks is None else [[1], [1]])
     unmask(denoiser, start, counts, seeds=seeds(1), drawing=drawing, blocks=blocks, on_step=steps.append)
     assert steps[0].tokens.tolist() == [[2, 2]] and steps[0].revealed.tolist() == [[True, True]]
     assert steps[0].confidence is not None and steps[0].confidence.tolist() == [[0.7, 0.0]]

@@ -134,8 +134,59 @@ def test_on_step_runs_in_the_mode_of_the_caller(mode: Any) -> None:
     assert found == [expected] * STEPS
 
 
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_denoiser_may_write_into_what_it_gets(batch: int) -> None:
+    """As one whose predictions are shifted may do with ``column``; the tokens are those of one that does not."""
+
+    class Shifted:
+        vocab_size, mask_id = 5, 5
+
+        def __init__(self, *, writes: bool, whole: bool) -> None:
+            self.writes, self.parts = writes, None if whole else self
+
+        def __call__(self, tokens: Tensor, wanted: Tensor) -> Tensor:
+            found = self.head(self.states(tokens, *wanted.nonzero(as_tuple=True)))
+            if self.writes:
+                wanted.zero_()
+                tokens.zero_()
+            return found
+
+        def states(self, tokens: Tensor, row: Tensor, column: Tensor) -> Tensor:
+            before = column - 1
+            found = torch.sin((tokens.double() @ torch.arange(1.0, 7, dtype=torch.float64))[row] + 3 * before)
+            if self.writes:
+                tokens.zero_()
+                row.zero_()
+                column.sub_(1)
+            return found[:, None]
+
+        def head(self, states: Tensor) -> Tensor:
+            return states * torch.linspace(-2, 2, 5, dtype=torch.float64)
+
+    start = torch.full((3, 6), 5)
+    start[:, 0] = torch.arange(3)
+    options = {"seeds": seeds(3), "drawing": Drawing("confidence", 0.0), "batch": batch}
+    shown: dict[tuple[bool, bool], list[Any]] = {}
+    for writes, whole in itertools.product((False, True), repeat=2):
+        steps: list[Step] = []
+        model = Shifted(writes=writes, whole=whole)
+        result = unmask(model, start, same_plan([2, 2, 1], 3), on_step=steps.append, **options)  # type: ignore[arg-type]
+        shown[writes, whole] = [result.tokens.tolist(), *(step.revealed.tolist() for step in steps)]
+    assert all(each == shown[False, False] for each in shown.values())
+    assert (result.tokens < 5).all() and torch.equal(result.tokens[:, 0], start[:, 0])
+
+
+@pytest.mark.parametrize("order", ["random", "confidence"])
+def test_no_rows_are_filled_at_once(order: Order) -> None:
+    counts = CountPlan(torch.zeros(0, 2, 3, dtype=torch.int64))
+    result = unmask(
+        TableDenoiser(random_law(4, 3, 0)), torch.zeros(0, 4).long(), counts, seeds=seeds(0), drawing=Drawing(order)
+    )
+    assert result.tokens.shape == (0, 4) and result.denoiser_rows == 0
+
+
 def test_tokens_that_were_handed_out_do_not_change_later() -> None:
-    """The denoiser and ``on_step`` may keep what they get: step by step one mask less."""
+    """The denoiser and ``on_step`` may keep what they get, and ``on_step`` may write into it."""
     seen: list[Tensor] = []
     steps: list[Step] = []
 
@@ -150,6 +201,8 @@ def test_tokens_that_were_handed_out_do_not_change_later() -> None:
     assert [int((tokens == 3).sum()) for tokens in seen] == [4, 3, 2, 1]
     assert [int((step.tokens == 3).sum()) for step in steps] == [3, 2, 1, 0]
     assert start.tolist() == [[3, 3, 3, 3]]
+    overwrite = unmask(denoiser, start, one_by_one, seeds=seeds(1), on_step=lambda step: step.tokens.fill_(3))
+    assert overwrite.tokens.max() < 3
 
 
 @pytest.mark.parametrize("way", WAYS)
