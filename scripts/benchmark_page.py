@@ -269,13 +269,20 @@ def slower(records: Sequence[Record]) -> str:
     behind = [pairs[number] for ratio, number in known if ratio < SLOWER]
     if not behind:
         return f"In none of {len(pairs)} comparisons is another sampler faster by more than 5 %."
-    rows = [[*sizes(record), name, turns(ratios(record, name))] for record, name in behind]
+    rows = [
+        [*sizes(record), name, turns(ratios(record, name)), f"{100 * median(record['share']):.1f} %"]
+        for record, name in behind
+    ]
     sure = sum(interval(ratios(record, name))[1] < SLOWER for record, name in behind)
     text = (
         f"**In {len(behind)} of {len(pairs)} comparisons another sampler is faster than ours by more than 5 %**; in "
         f"{sure} of them the whole interval says so:"
     )
-    return f"{text}\n\n" + table([*SIZES, "peer", "CPU time, peer / ours"], rows)
+    text = f"{text}\n\n{table([*SIZES, 'peer', 'CPU time, peer / ours', 'our loop'], rows)}"
+    return f"{text}\n\n" + (
+        "*our loop* is the part of our time that is not the network's: the most that another loop could save. The rest "
+        "of a difference is the network's own time, which [depends on the memory](#memory-from-the-system)."
+    )
 
 
 def kept(records: Sequence[Record]) -> str:

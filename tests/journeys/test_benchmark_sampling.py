@@ -99,6 +99,7 @@ def test_a_page_says_where_a_peer_is_faster(ratio: float, told: bool) -> None:
     text = pages.slower([record(ratio), record(2.0, rows=4)])
     assert ("In 1 of 2 comparisons" in text) is told
     assert ("in 1 of them the whole interval says so" in text) is told
+    assert ("| LLaDA | 0.90 [0.90, 0.90] | 10.0 % |" in text) is told
     assert ("In none of 2 comparisons" in text) is not told
 
 
