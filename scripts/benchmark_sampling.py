@@ -41,7 +41,7 @@ from mdm_tune.core.memory import keep_freed_memory
 
 SHORT = 5.0  # CPU seconds of a turn below which the first turn warms up and is not counted
 M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
-ENOUGH, QUICK_ENOUGH = 30.0, 4.0  # CPU seconds after which a case has turns enough, if it has three
+ENOUGH, QUICK_ENOUGH = 20.0, 4.0  # the defaults of --enough
 Record = dict[str, Any]
 Answer = dict[str, Any]
 
@@ -269,6 +269,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", action="append", default=[], help="cases whose names contain this; may be repeated")
     parser.add_argument("--list", action="store_true", help="print the names of the cases and measure nothing")
     parser.add_argument("--turns", type=int, default=60, help="turns of a case at most")
+    parser.add_argument("--enough", type=float, help="CPU seconds after which a case has turns enough, if it has three")
     parser.add_argument("--record", type=Path, default=Path("build/benchmark-sampling.json"))
     parser.add_argument("--page", type=Path, help="the page to write, with its plots beside it")
     options = parser.parse_args(arguments)
@@ -291,7 +292,7 @@ def main(arguments: list[str] | None = None) -> int:
         if network is None or of != key:
             network, of = None, key  # the last one's memory is needed
             network = network_of(case)
-        enough = QUICK_ENOUGH if options.quick else ENOUGH
+        enough = options.enough or (QUICK_ENOUGH if options.quick else ENOUGH)
         records[case.name] = measure(case, network, peers, options.turns, enough, old)
         options.record.write_text(json.dumps(records, indent=1) + "\n", "utf-8")
         print(shown(records[case.name]), flush=True)
