@@ -31,6 +31,12 @@ SLOWER = 0.95  # a ratio below this is a case in which a peer is faster by more 
 UNITS = {"rows": (1, "further row"), "length": (100, "100 further positions"), "steps": (1, "further step")}
 UNITS["vocabulary"] = (1000, "1,000 further tokens")
 
+RATIOS = """\
+- **Ratios** are CPU time of the other sampler divided by ours: above 1, ours is faster. The table shows the median over
+  the turns and, in brackets, its 95 % interval, by order statistics. With fewer than 6 turns there is none, and the
+  smallest and the largest ratio of a turn stand there. In round brackets is the median ratio of seconds. There are at
+  least 3 turns, and more where they are short."""
+
 PAGE = """# How fast sampling is
 
 This page compares the time and the memory of `mdm_tune.unmask` with those of other samplers, on the same networks:
@@ -44,9 +50,10 @@ This page compares the time and the memory of `mdm_tune.unmask` with those of ot
 `python scripts/benchmark_sampling.py --llada LLADA --dream DREAM --dllm DLLM --mdlm MDLM --page docs/sampling-speed.md`
 writes this page. It downloads nothing: the arguments are folders with the code of the other projects, and each of them
 may be left out. `--quick` measures a part of the cases in 3 minutes. `--only TEXT` measures the cases whose name
-contains the text.
+contains the text, and writes a page of these.
 
-{form} Nothing was run on a GPU.
+{form} Nothing was run on a GPU. The cases with 27 tokens were also measured at another time, with more turns:
+[how fast sampling is: V27](sampling-speed-27.md).
 
 ## How it was measured
 
@@ -62,10 +69,7 @@ contains the text.
 - **Time.** All samplers of a case run in one process with one thread, and take turns. The machine also did other work.
   Therefore CPU time is compared, and seconds are only shown beside it. Work that shares the caches still disturbs CPU
   time. Freed memory is returned to the system, except where a table says that it is kept.
-- **Ratios** are CPU time of the other sampler divided by ours: above 1, ours is faster. The table shows the median over
-  the turns and, in brackets, its 95 % interval, by order statistics. With fewer than 6 turns there is none, and the
-  smallest and the largest ratio of a turn stand there. In round brackets is the median ratio of seconds. There are at
-  least 3 turns, and more where they are short.
+{ratios}
 - **Memory** is the peak of the process in the second call of a sampler, above what the process used before that call.
   Each sampler is measured in a process of its own, in which freed memory goes back to the system at once. It includes
   the activations and the logits of the network.
@@ -137,6 +141,61 @@ Tokens that are nearly equally probable can then change, and with them what foll
 """
 
 
+PART = """# How fast sampling is: {part}
+
+These are the cases of [How fast sampling is](sampling-speed.md) whose names contain {part}; that page says how they are
+measured. They were measured at another time. The command is
+
+    python scripts/benchmark_sampling.py --llada LLADA --dream DREAM --dllm DLLM --mdlm MDLM {options} --page PAGE
+
+{ratios}
+- **Machine**: {machine}. Commit: {commits}.
+
+{summary}
+
+{slower}
+
+## Memory from the system
+
+In the last column all samplers of the process keep freed memory, as the commands of mdm-tune do.
+
+{kept}
+
+## Time
+
+{time}
+
+## Share of the loop
+
+{share}
+"""
+
+
+def write_part(page: Path, records: Sequence[Record], *, part: str, options: str) -> None:
+    """Write a page of some cases.
+
+    Args:
+        page: where.
+        records: of the cases, in the order of the tables.
+        part: what the names of the cases contain.
+        options: of the command that measured them.
+    """
+    good = [record for record in records if not record["case"]["kept"]]
+    text = PART.format(
+        part=part,
+        options=options,
+        ratios=RATIOS,
+        machine=f"{processor()}, torch {torch.__version__}",
+        commits=", ".join(sorted({record["commit"] for record in records})),
+        summary=summary(good),
+        slower=slower(good),
+        kept=kept(records),
+        time=times(good),
+        share=shares(good),
+    )
+    page.write_text(text, "utf-8")
+
+
 def write_page(page: Path, records: Sequence[Record], *, quick: bool) -> None:
     """Write the page and its two plots.
 
@@ -154,6 +213,7 @@ def write_page(page: Path, records: Sequence[Record], *, quick: bool) -> None:
         form += f" These cases failed: {'; '.join(failed)}."
     text = PAGE.format(
         form=form,
+        ratios=RATIOS,
         machine=f"{processor()}, torch {torch.__version__}",
         first=first_calls(good),
         commits=", ".join(sorted({record["commit"] for record in measured})),

@@ -33,7 +33,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
 
 import torch
-from benchmark_page import write_page
+from benchmark_page import write_page, write_part
 from benchmark_samplers import SIZES, AnyNetwork, Call, Case, InParts, Network, Peers, TextNetwork, Timed, ours
 from pages import commit
 
@@ -282,6 +282,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     records: dict[str, Record] = json.loads(options.record.read_text("utf-8")) if options.record.exists() else {}
     options.record.parent.mkdir(parents=True, exist_ok=True)
+    enough = options.enough or (QUICK_ENOUGH if options.quick else ENOUGH)
     network: AnyNetwork | None = None
     of: tuple[object, ...] = ()
     for case in wanted:
@@ -292,13 +293,15 @@ def main(arguments: list[str] | None = None) -> int:
         if network is None or of != key:
             network, of = None, key  # the last one's memory is needed
             network = network_of(case)
-        enough = options.enough or (QUICK_ENOUGH if options.quick else ENOUGH)
         records[case.name] = measure(case, network, peers, options.turns, enough, old)
         options.record.write_text(json.dumps(records, indent=1) + "\n", "utf-8")
         print(shown(records[case.name]), flush=True)
     found = [records[case.name] for case in wanted]
     print(f"{sum(record['used'] for record in found):.0f} s of CPU time for {len(found)} cases")
-    if options.page is not None:
+    if options.page is not None and options.only:
+        arguments = [f'--only "{part}"' for part in options.only] + [f"--enough {enough:g}"]
+        write_part(options.page, found, part=", ".join(options.only), options=" ".join(arguments))
+    elif options.page is not None:
         write_page(options.page, found, quick=options.quick)
     return 0
 

@@ -57,13 +57,17 @@ def test_the_smallest_case_is_measured_and_written_to_a_page(tmp_path: Path, mon
     assert all(memory > 0 for memory in case["memory"].values())
     assert CASE.name in first.stdout
     text = page.read_text("utf-8")
-    assert "It was measured with `--quick`: 1 case." in text and "Nothing was run on a GPU" in text
-    assert all((tmp_path / name).read_text("utf-8").startswith("<?xml") for name in pages.PLOTS)
+    assert f'--only "{CASE.name}" --enough 4 --page PAGE' in text and "| plain | 27 | 0 | 1 |" in text
+    assert not any((tmp_path / name).exists() for name in pages.PLOTS)
     monkeypatch.setattr(benchmark_sampling, "measure", None)  # the record has the case
     monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
     page.unlink()
     assert benchmark_sampling.main(given) == 0
     assert page.read_text("utf-8") == text
+    pages.write_page(page, [case], quick=True)
+    whole = page.read_text("utf-8")
+    assert "It was measured with `--quick`: 1 case." in whole and "Nothing was run on a GPU" in whole
+    assert all((tmp_path / name).read_text("utf-8").startswith("<?xml") for name in pages.PLOTS)
 
 
 def test_our_tokens_are_those_of_the_plain_loop_at_temperature_0() -> None:
