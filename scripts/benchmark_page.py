@@ -340,8 +340,8 @@ def slower(records: Sequence[Record]) -> str:
     )
     text = f"{text}\n\n{table([*SIZES, 'peer', 'CPU time, peer / ours', 'our loop'], rows)}"
     return f"{text}\n\n" + (
-        "*our loop* is the part of our time that is not the network's: the most that another loop could save. The rest "
-        "of a difference is the network's own time, which [depends on the memory](#memory-from-the-system)."
+        "*our loop* is the part of our time that is not the network's: the most that another loop could save. The\n"
+        "rest of a difference is the network's own time, which [depends on the memory](#memory-from-the-system)."
     )
 
 
