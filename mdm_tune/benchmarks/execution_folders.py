@@ -58,7 +58,7 @@ def remove_tree(folder: str) -> None:
     Inner folders are moved up before they are emptied, so that no path becomes too long and no call recurses.
     """
     with suppress(OSError):
-        top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        top = _opened(folder)
         try:
             os.fchmod(top, 0o700)
             prefix, moved, before = secrets.token_hex(8), 0, None
@@ -69,6 +69,24 @@ def remove_tree(folder: str) -> None:
         finally:
             os.close(top)
         os.rmdir(folder)
+
+
+def _opened(name: str, parent: int | None = None) -> int:
+    """Open a folder, which is no link: its name in the open folder ``parent``, or its path."""
+    try:
+        return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+    except PermissionError:
+        _take_rights(name, parent)
+        return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+
+
+def _take_rights(name: str, parent: int | None) -> None:
+    """Give the owner of a folder the rights to it that a program has taken away. Only Linux can."""
+    number = os.open(name, getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+    try:
+        os.chmod(f"/proc/self/fd/{number}", 0o700)  # by its number, so that no link is followed
+    finally:
+        os.close(number)
 
 
 def _remove_or_move_up(top: int, name: str, prefix: str, moved: int) -> int:
@@ -89,12 +107,16 @@ def _remove_or_move_up(top: int, name: str, prefix: str, moved: int) -> int:
     except OSError:
         pass  # a folder
     with suppress(OSError):
-        inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
+        inner = _opened(name, top)
         try:
             os.fchmod(inner, 0o700)
             for child in os.listdir(inner):
                 moved += 1
-                os.rename(child, f"{prefix}-{moved}", src_dir_fd=inner, dst_dir_fd=top)
+                try:
+                    os.rename(child, f"{prefix}-{moved}", src_dir_fd=inner, dst_dir_fd=top)
+                except PermissionError:  # who moves a folder needs the right to write to it
+                    _take_rights(child, inner)
+                    os.rename(child, f"{prefix}-{moved}", src_dir_fd=inner, dst_dir_fd=top)
         finally:
             os.close(inner)
         os.rmdir(name, dir_fd=top)

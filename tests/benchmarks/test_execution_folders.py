@@ -17,7 +17,7 @@ from mdm_tune.benchmarks import execution, execution_process
 from mdm_tune.benchmarks.execution import Limits, run_programs
 from mdm_tune.benchmarks.execution_folders import PREFIX, folder_of_its_own, remove_abandoned, remove_tree
 from tests.benchmarks.test_execution import layers_of
-from tests.support.hostile.running import MODES
+from tests.support.hostile.running import MODES, as_, python_for
 
 ROOT = Path(__file__).parents[2]
 LONG_AGO = 1_000_000.0
@@ -53,6 +53,27 @@ def test_a_tree_goes_whatever_its_depth(tmp_path: Path) -> None:
     remove_tree(str(top))
     assert not top.exists() and (kept / "file").read_text(encoding="utf-8") == "mine"
     remove_tree(str(top))  # what is not there is no error
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run the tests as another user")
+def test_a_user_without_rights_removes_folders_that_a_program_has_closed() -> None:
+    """Root may open any folder; the owner of a closed one may not, and may neither move it."""
+    python = python_for("nobody")
+    if python is None:
+        pytest.skip("there is no Python 3.11 or newer that nobody may run")
+    code = (
+        "import os, tempfile, pathlib\n"
+        "from mdm_tune.benchmarks.execution_folders import remove_tree\n"
+        "top = pathlib.Path(tempfile.mkdtemp())\n"
+        "(top / 'a' / 'closed' / 'inner').mkdir(parents=True)\n"
+        "(top / 'empty').mkdir()\n"
+        "for each in ('a/closed/inner', 'a/closed', 'a', 'empty', ''):\n"
+        "    (top / each).chmod(0)\n"
+        "remove_tree(str(top))\n"
+        "assert not os.path.lexists(top), top\n"
+    )
+    done = subprocess.run([python, "-c", code], **as_("nobody"), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_folder_is_gone_after_its_program(temporary: Path) -> None:
