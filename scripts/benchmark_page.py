@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
 
-import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from matplotlib.ticker import LogLocator
-from pages import with_dark_colours
+from benchmark_plots import Record, draw_plots, ratios
 from scipy.stats import binom
 
 from mdm_tune.core.messages import quantity
 
-matplotlib.use("Agg")
-
-Record = dict[str, Any]
 PEERS = ("LLaDA", "Dream", "dllm", "MDLM", "plain")
 LITTLE = 2.0  # MiB that are told from chance
-PLOTS = ("sampling-speed.svg", "sampling-memory.svg")
-MARKERS = {"ours": "o", "LLaDA": "s", "dllm": "D", "plain": "^"}
-COLOURS = {"ours": "C0", "LLaDA": "C1", "dllm": "C2", "plain": "C3"}
 SPREAD = 3.0  # standard deviation of the logits that is not named in the tables
 SLOWER = 0.95  # a ratio below this is a case in which a peer is faster by more than 5 %
 UNITS = {"rows": (1, "further row"), "length": (100, "100 further positions"), "steps": (1, "further step")}
@@ -180,20 +170,7 @@ def write_part(page: Path, records: Sequence[Record], *, part: str, options: str
         part: what the names of the cases contain.
         options: of the command that measured them.
     """
-    good = [record for record in records if not record["case"]["kept"]]
-    text = PART.format(
-        part=part,
-        options=options,
-        ratios=RATIOS,
-        machine=f"{processor()}, torch {torch.__version__}",
-        commits=", ".join(sorted({record["commit"] for record in records})),
-        summary=summary(good),
-        slower=slower(good),
-        kept=kept(records),
-        time=times(good),
-        share=shares(good),
-    )
-    page.write_text(text, "utf-8")
+    page.write_text(PART.format(part=part, options=options, **common(records)), "utf-8")
 
 
 def write_page(page: Path, records: Sequence[Record], *, quick: bool) -> None:
@@ -204,35 +181,42 @@ def write_page(page: Path, records: Sequence[Record], *, quick: bool) -> None:
         records: of the cases, in the order of the tables.
         quick: whether these are the cases of the quick form.
     """
-    measured = [record for record in records if "failed" not in record]
-    good = [record for record in measured if not record["case"]["kept"]]
+    good = compared(records)
     failed = [f"{record['name']} ({record['failed']})" for record in records if "failed" in record]
-    count = quantity(len(measured), "case")
+    count = quantity(len(records) - len(failed), "case")
     form = f"It was measured with `--quick`: {count}." if quick else f"It has {count}."
     if failed:
         form += f" These cases failed: {'; '.join(failed)}."
     text = PAGE.format(
         form=form,
-        ratios=RATIOS,
-        machine=f"{processor()}, torch {torch.__version__}",
         first=first_calls(good),
-        commits=", ".join(sorted({record["commit"] for record in measured})),
-        summary=summary(good),
-        slower=slower(good),
-        kept=kept(measured),
-        time=times(good),
         memory=memories(good),
-        share=shares(good),
         slopes=slopes(good),
         equal=equal_tokens(good),
+        **common(records),
     )
     page.write_text(text, "utf-8")
-    plt.rcParams["svg.fonttype"] = "none"
-    plt.rcParams["svg.hashsalt"] = "sampling"
-    plot_ratios(good, page.with_name(PLOTS[0]))
-    plot_memory(good, page.with_name(PLOTS[1]))
-    for path in map(page.with_name, PLOTS):
-        path.write_text(with_dark_colours(path.read_text("utf-8")), "utf-8")
+    draw_plots(page, good)
+
+
+def compared(records: Sequence[Record]) -> list[Record]:
+    """The cases that were measured, without those that keep freed memory."""
+    return [record for record in records if "failed" not in record and not record["case"]["kept"]]
+
+
+def common(records: Sequence[Record]) -> dict[str, str]:
+    """What both pages say."""
+    measured, good = [record for record in records if "failed" not in record], compared(records)
+    return {
+        "ratios": RATIOS,
+        "machine": f"{processor()}, torch {torch.__version__}",
+        "commits": ", ".join(sorted({record["commit"] for record in measured})),
+        "summary": summary(good),
+        "slower": slower(good),
+        "kept": kept(measured),
+        "time": times(good),
+        "share": shares(good),
+    }
 
 
 def processor() -> str:
@@ -242,11 +226,6 @@ def processor() -> str:
         line.split(":")[1].strip() for line in path.read_text("utf-8").splitlines() if line.startswith("model name")
     ]
     return names[0] if names else platform.processor()
-
-
-def ratios(record: Record, name: str, clock: str = "cpu") -> list[float]:
-    """Time of a peer divided by ours, for each turn."""
-    return [theirs / mine for theirs, mine in zip(record[clock][name], record[clock]["ours"], strict=True)]
 
 
 def spread(values: Sequence[float]) -> str:
@@ -460,62 +439,3 @@ def equal_tokens(records: Sequence[Record]) -> str:
             total = sum(record["case"]["rows"] * record["case"]["length"] for record in some)
             rows.append([name, str(len(some)), f"{count:,} of {total:,}"])
     return table(("peer", "cases", "tokens equal"), rows)
-
-
-def lines(records: Sequence[Record], keep: Callable[[Record], bool], field: str) -> dict[float, list[Record]]:
-    """Cases in order of confidence that a plot shows, by temperature, in the order of the field."""
-    found: dict[float, list[Record]] = {}
-    for record in sorted(records, key=lambda record: record["case"][field]):
-        case = record["case"]
-        if case["order"] == "confidence" and case["trunk"] == "1M" and case["steps"] == 4 and keep(record):
-            found.setdefault(case["temperature"], []).append(record)
-    return found
-
-
-def plot_ratios(records: Sequence[Record], path: Path) -> None:
-    """Ratios over the vocabulary, one row of 64 positions in 4 steps."""
-    figure, axes = plt.subplots(figsize=(6.0, 3.6), layout="constrained")
-    kept = lines(records, lambda record: record["case"]["rows"] == 1 and record["case"]["length"] == 64, "vocabulary")
-    for temperature, group in kept.items():
-        for name, marker in MARKERS.items():
-            some = [record for record in group if name in record["cpu"] and name != "ours"]
-            if some:
-                x = [record["case"]["vocabulary"] for record in some]
-                y = [median(ratios(record, name)) for record in some]
-                style = "-" if temperature else "--"
-                axes.plot(x, y, style, marker=marker, color=COLOURS[name], label=f"{name}, temperature {temperature:g}")
-    axes.axhline(1, color="0.6", linewidth=0.8)
-    axes.set(xscale="log", yscale="log", xlabel="vocabulary", ylabel="CPU time, peer / ours")
-    finish(figure, axes, path)
-
-
-def plot_memory(records: Sequence[Record], path: Path) -> None:
-    """Peak memory over the rows, vocabulary 32,000, 64 positions in 4 steps."""
-    figure, axes = plt.subplots(figsize=(6.0, 3.6), layout="constrained")
-    keep = lambda record: record["case"]["vocabulary"] == 32_000 and record["case"]["length"] == 64  # noqa: E731
-    for temperature, group in lines(records, keep, "rows").items():
-        for name, marker in MARKERS.items():
-            some = [record for record in group if record["memory"].get(name) and name != "dllm"]
-            if some:
-                x, y = [record["case"]["rows"] for record in some], [record["memory"][name] for record in some]
-                style = "-" if temperature else "--"
-                axes.plot(x, y, style, marker=marker, color=COLOURS[name], label=f"{name}, temperature {temperature:g}")
-    axes.set(xscale="log", yscale="log", xlabel="rows", ylabel="peak memory above the model, MiB")
-    finish(figure, axes, path)
-
-
-def finish(figure: Any, axes: Any, path: Path) -> None:
-    """Legend, grid and file; the same bytes for the same numbers."""
-    axes.grid(True, color="0.9")
-    low, high = axes.get_ylim()
-    subs = (2, 5) if high > 5 * low else range(2, 10)  # more numbers would overlap
-    axes.yaxis.set_minor_locator(LogLocator(subs=subs))
-    axes.yaxis.set_major_formatter("{x:,g}")
-    axes.yaxis.set_minor_formatter("{x:,g}")
-    ticks = sorted({float(x) for line in axes.lines if line.get_marker() != "None" for x in line.get_xdata()})
-    axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
-    axes.xaxis.minorticks_off()
-    if axes.lines:
-        axes.legend(fontsize="small")
-    figure.savefig(path, metadata={"Date": None})
-    plt.close(figure)

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))  # the scripts im
 
 import benchmark_page as pages
 import benchmark_sampling
+from benchmark_plots import PLOTS
 from benchmark_samplers import SIZES, Case, Network, Peers, Timed, ours
 
 CASE = Case(27, 64, 1, 4, "confidence", 0, peers=("LLaDA", "plain"))
@@ -58,7 +59,7 @@ def test_the_smallest_case_is_measured_and_written_to_a_page(tmp_path: Path, mon
     assert CASE.name in first.stdout
     text = page.read_text("utf-8")
     assert f'--only "{CASE.name}" --enough 4 --page PAGE' in text and "| plain | 27 | 0 | 1 |" in text
-    assert not any((tmp_path / name).exists() for name in pages.PLOTS)
+    assert not any((tmp_path / name).exists() for name in PLOTS)
     monkeypatch.setattr(benchmark_sampling, "measure", None)  # the record has the case
     monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
     page.unlink()
@@ -67,7 +68,7 @@ def test_the_smallest_case_is_measured_and_written_to_a_page(tmp_path: Path, mon
     pages.write_page(page, [case], quick=True)
     whole = page.read_text("utf-8")
     assert "It was measured with `--quick`: 1 case." in whole and "Nothing was run on a GPU" in whole
-    assert all((tmp_path / name).read_text("utf-8").startswith("<?xml") for name in pages.PLOTS)
+    assert all((tmp_path / name).read_text("utf-8").startswith("<?xml") for name in PLOTS)
 
 
 def test_our_tokens_are_those_of_the_plain_loop_at_temperature_0() -> None:
